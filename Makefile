@@ -1,0 +1,79 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+# The toolchain is what package-lock.json says, Node included: whatever Node is on the machine only bootstraps it.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+INSTALLED := node_modules/.installed
+IMPORTS := .cache/proto-imports/.done
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: $(INSTALLED) ## install the locked packages (every other target does it too)
+$(INSTALLED): package.json package-lock.json
+	npm ci --no-fund --no-audit
+	@touch $@
+
+.PHONY: peers
+peers: $(INSTALLED) ## install what only the tests use: redis-server and Python's gRPC client (Debian, as root)
+	@node src/dev/peers.ts
+
+.PHONY: run
+run: $(INSTALLED) ## serve on embedded PostgreSQL and Redis, data in .data/
+	@exec node src/dev/run.ts
+
+.PHONY: demo
+demo: $(INSTALLED) ## show the cache at work against `make run`
+	@exec node src/dev/demo.ts
+
+.PHONY: start
+start: $(INSTALLED) ## serve with the configuration from the environment
+	@exec node src/main.ts
+
+.PHONY: migrate
+migrate: $(INSTALLED) ## bring the schema of DATABASE_URL up to date
+	@node src/dev/migrate.ts
+
+.PHONY: proto-imports
+proto-imports: $(IMPORTS) ## copy the imported .proto files out of node_modules
+$(IMPORTS): $(INSTALLED) src/dev/proto-imports.ts src/dev/proto-printer.ts
+	@node src/dev/proto-imports.ts
+	@touch $@
+
+.PHONY: gen
+gen: $(IMPORTS) ## write gen/ from proto/
+	buf generate
+
+.PHONY: check
+check: $(IMPORTS) ## every static check
+	biome check --error-on-warnings .
+	tsc
+	knip
+	buf lint
+	buf format --diff --exit-code proto
+	@node src/dev/proto-breaking.ts
+	@node src/dev/gen-drift.ts
+
+.PHONY: fix
+fix: $(IMPORTS) ## repair what the checks can repair
+	biome check --write .
+	buf format --write proto
+	buf generate
+
+.PHONY: test
+test: peers ## all tests but the long ones
+	vitest run
+
+.PHONY: test-unit
+test-unit: $(INSTALLED) ## the tests that need no server
+	vitest run --project unit
+
+.PHONY: client
+client: $(INSTALLED) ## build the client package into dist/
+	tsc -p src/client/tsconfig.json
+
+.PHONY: clean
+clean: ## remove data, caches and what was built; node_modules stays
+	@if [ -x node_modules/.bin/node ]; then node src/dev/clean.ts; fi
+	rm -rf .cache dist

@@ -1,0 +1,144 @@
+/** Environment -> one frozen, typed Config. The only reader of process.env. */
+import { bool, cleanEnv, EnvError, EnvMissingError, makeValidator, num, port, str } from 'envalid';
+
+const integer = (atLeast: number, atMost: number) =>
+  makeValidator<number>((input) => {
+    const value = Number(input);
+    if (!Number.isInteger(value) || value < atLeast || value > atMost) {
+      throw new EnvError(`must be a whole number from ${atLeast} to ${atMost}`);
+    }
+    return value;
+  });
+
+const postgresUrl = makeValidator<string>((input) => {
+  if (!/^postgres(ql)?:\/\/\S+$/.test(input)) throw new EnvError('must look like postgresql://user:password@host:5432/database');
+  return input;
+});
+
+const addressList = makeValidator<readonly string[]>((input) =>
+  input
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== ''),
+);
+
+/** Every variable the service reads: its rule, its default and its meaning. README's table is tested against this. */
+export const variables = {
+  DATABASE_URL: postgresUrl({ desc: 'PostgreSQL connection string. Secret: holds the password.' }),
+  DATABASE_POOL_MAX: integer(1, 500)({ default: 10, desc: 'PostgreSQL connections of this process at most.' }),
+  DATABASE_STATEMENT_TIMEOUT_MS: integer(10, 600_000)({ default: 5_000, desc: 'PostgreSQL cancels a statement that runs longer.' }),
+  DATABASE_CONNECT_TIMEOUT_MS: integer(10, 600_000)({ default: 2_000, desc: 'Longest wait for a PostgreSQL connection.' }),
+  DATABASE_MIGRATE_ON_START: bool({ default: false, desc: 'Bring the schema up to date before serving.' }),
+  REDIS_HOST: str({ default: '', desc: 'Redis host name. Empty: the cache is off and every read goes to PostgreSQL.' }),
+  REDIS_PORT: port({ default: 6379, desc: 'Redis port.' }),
+  REDIS_DB: integer(0, 65_535)({ default: 0, desc: 'Redis database number.' }),
+  REDIS_PASSWORD: str({ default: '', desc: 'Redis password. Secret.' }),
+  REDIS_TLS: bool({ default: false, desc: 'Speak TLS to Redis.' }),
+  REDIS_COMMAND_TIMEOUT_MS: integer(1, 60_000)({ default: 50, desc: 'Longest wait for an answer of Redis; then PostgreSQL answers.' }),
+  CACHE_TTL_SECONDS: integer(1, 86_400)({ default: 300, desc: 'Life of a cached message or conversation, give or take 10 %.' }),
+  CACHE_KEY_PREFIX: str({ default: '', desc: 'Put before every Redis key, to share one Redis between deployments.' }),
+  GRPC_HOST: str({ default: '0.0.0.0', desc: 'Address the gRPC port binds to.' }),
+  GRPC_PORT: integer(0, 65_535)({ default: 50_051, desc: 'Port of gRPC, gRPC-Web and Connect. 0 picks a free one.' }),
+  HTTP_HOST: str({ default: '0.0.0.0', desc: 'Address the HTTP port binds to.' }),
+  HTTP_PORT: integer(0, 65_535)({ default: 8_080, desc: 'Port of /healthz, /readyz and /metrics. 0 picks a free one.' }),
+  TLS_CERT_FILE: str({
+    default: '',
+    desc: 'PEM certificate chain. With TLS_KEY_FILE the gRPC port speaks TLS, otherwise cleartext HTTP/2.',
+  }),
+  TLS_KEY_FILE: str({ default: '', desc: 'PEM private key.' }),
+  MAX_REQUEST_BYTES: integer(1_024, 268_435_456)({ default: 8_388_608, desc: 'Largest request message, after decompression.' }),
+  MAX_RESPONSE_BYTES: integer(1_024, 268_435_456)({ default: 16_777_216, desc: 'Largest response message, before compression.' }),
+  DEFAULT_DEADLINE_MS: integer(1, 3_600_000)({ default: 30_000, desc: 'Deadline of a unary call that brings none.' }),
+  MAX_DEADLINE_MS: integer(1, 86_400_000)({ default: 3_600_000, desc: 'A longer deadline in a request is refused.' }),
+  MAX_CONCURRENT_STREAMS: integer(1, 100_000)({ default: 1_000, desc: 'Calls at once on one HTTP/2 connection.' }),
+  SHUTDOWN_TIMEOUT_MS: integer(0, 600_000)({ default: 10_000, desc: 'Running calls are cut off this long after a stop signal.' }),
+  SHUTDOWN_DELAY_MS: integer(0, 600_000)({ default: 0, desc: 'Keep serving this long after reporting NOT_SERVING, for load balancers.' }),
+  SENDER_ADDRESSES: addressList({ default: [], desc: 'Addresses messages may be sent from, comma separated. Empty: any.' }),
+  LOG_LEVEL: str({
+    default: 'info',
+    choices: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
+    desc: 'Least severe log line that is written.',
+  }),
+  TRACE_SAMPLE_RATIO: num({
+    default: 1,
+    desc: 'Share of traces started here that are recorded, 0 to 1. A sampled caller is always followed.',
+  }),
+} as const;
+
+/** Every wrong variable at once, one line each; the values of secrets are never part of it. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError';
+}
+
+function read(environment: Readonly<Record<string, string | undefined>>) {
+  const problems: string[] = [];
+  const values = cleanEnv(environment, variables, {
+    reporter: ({ errors }) => {
+      for (const [name, error] of Object.entries(errors)) {
+        const missing = error instanceof EnvMissingError;
+        const { desc } = variables[name as keyof typeof variables];
+        problems.push(`  ${name}: ${missing ? 'is not set' : error?.message}. ${desc}`);
+      }
+    },
+  });
+  if (
+    !problems.some((line) => line.includes('TRACE_SAMPLE_RATIO')) &&
+    !(values.TRACE_SAMPLE_RATIO >= 0 && values.TRACE_SAMPLE_RATIO <= 1)
+  ) {
+    problems.push(`  TRACE_SAMPLE_RATIO: must be from 0 to 1. ${variables.TRACE_SAMPLE_RATIO.desc}`);
+  }
+  if ((values.TLS_CERT_FILE === '') !== (values.TLS_KEY_FILE === '')) {
+    problems.push('  TLS_CERT_FILE, TLS_KEY_FILE: set both or neither.');
+  }
+  if (problems.length > 0) {
+    throw new ConfigError(`The configuration is wrong:\n${problems.join('\n')}\nREADME.md, Configuration, lists every variable.`);
+  }
+  return values;
+}
+
+/** Throws ConfigError that names everything wrong. */
+export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env) {
+  const values = read(environment);
+  return Object.freeze({
+    database: {
+      url: values.DATABASE_URL,
+      poolMax: values.DATABASE_POOL_MAX,
+      statementTimeoutMs: values.DATABASE_STATEMENT_TIMEOUT_MS,
+      connectTimeoutMs: values.DATABASE_CONNECT_TIMEOUT_MS,
+    },
+    migrateOnStart: values.DATABASE_MIGRATE_ON_START,
+    /** undefined: the cache is off. */
+    cache:
+      values.REDIS_HOST === ''
+        ? undefined
+        : {
+            redis: {
+              host: values.REDIS_HOST,
+              port: values.REDIS_PORT,
+              db: values.REDIS_DB,
+              password: values.REDIS_PASSWORD,
+              tls: values.REDIS_TLS,
+              commandTimeoutMs: values.REDIS_COMMAND_TIMEOUT_MS,
+            },
+            ttlMs: values.CACHE_TTL_SECONDS * 1_000,
+            keyPrefix: values.CACHE_KEY_PREFIX,
+          },
+    grpc: {
+      host: values.GRPC_HOST,
+      port: values.GRPC_PORT,
+      tls: values.TLS_CERT_FILE === '' ? undefined : { certFile: values.TLS_CERT_FILE, keyFile: values.TLS_KEY_FILE },
+      maxRequestBytes: values.MAX_REQUEST_BYTES,
+      maxResponseBytes: values.MAX_RESPONSE_BYTES,
+      defaultDeadlineMs: values.DEFAULT_DEADLINE_MS,
+      maxDeadlineMs: values.MAX_DEADLINE_MS,
+      maxConcurrentStreams: values.MAX_CONCURRENT_STREAMS,
+    },
+    http: { host: values.HTTP_HOST, port: values.HTTP_PORT },
+    shutdown: { timeoutMs: values.SHUTDOWN_TIMEOUT_MS, delayMs: values.SHUTDOWN_DELAY_MS },
+    senderAddresses: values.SENDER_ADDRESSES,
+    logLevel: values.LOG_LEVEL,
+    traceSampleRatio: values.TRACE_SAMPLE_RATIO,
+  });
+}
+
+export type Config = ReturnType<typeof readConfig>;

@@ -1,0 +1,62 @@
+import { parsePhoneNumberFromString } from 'libphonenumber-js/min';
+import { DomainError } from './errors.ts';
+
+/** What an address belongs to. SMS and MMS share the phone channel. */
+export type Channel = 'sms' | 'email';
+
+/** A normalized address: E.164, short code, alphanumeric sender id, or email with its domain lower-cased. */
+export interface Address {
+  readonly channel: Channel;
+  /** As stored and shown. */
+  readonly text: string;
+  /** Equal for two spellings of one address; conversations are matched on it. */
+  readonly key: string;
+}
+
+const EMAIL = /^[^\s@"(),:;<>[\]\\]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/i;
+const SHORT_CODE = /^\d{3,8}$/;
+/** At most 11 letters, digits and spaces, at least one letter: what networks accept as an alphanumeric sender. */
+const SENDER_ID = /^(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 &_-]{0,10}$/;
+
+function invalid(field: string, description: string): DomainError {
+  return new DomainError('address_invalid', `${field}: ${description}`, { metadata: { field }, fields: [{ field, description }] });
+}
+
+/** Throws address_invalid. `field` is the path in the request, for the error. */
+export function parseEmail(text: string, field: string): Address {
+  const trimmed = text.trim();
+  if (trimmed.length > 254 || !EMAIL.test(trimmed)) throw invalid(field, 'is not an email address');
+  const at = trimmed.lastIndexOf('@');
+  const normalized = trimmed.slice(0, at) + trimmed.slice(at).toLowerCase();
+  return { channel: 'email', text: normalized, key: normalized.toLowerCase() };
+}
+
+/** Throws address_invalid. Accepts what people type in international form, e.g. "+1 (415) 555-2671". */
+export function parsePhone(text: string, field: string): Address {
+  const parsed = parsePhoneNumberFromString(text.trim());
+  if (parsed === undefined || !parsed.isValid() || parsed.ext !== undefined) {
+    throw invalid(field, 'is not a valid phone number in international form, such as +14155552671');
+  }
+  return { channel: 'sms', text: parsed.number, key: parsed.number };
+}
+
+/** Throws address_invalid. Any address that can take part in a message of the channel as the sending side. */
+export function parseSender(text: string, channel: Channel, field: string): Address {
+  if (channel === 'email') return parseEmail(text, field);
+  const trimmed = text.trim();
+  if (SHORT_CODE.test(trimmed) || SENDER_ID.test(trimmed)) return { channel: 'sms', text: trimmed, key: trimmed };
+  return parsePhone(trimmed, field);
+}
+
+/** Throws address_invalid. An address a message can be sent to; its form decides the channel. */
+export function parseRecipient(text: string, field: string): Address {
+  return text.includes('@') ? parseEmail(text, field) : parsePhone(text, field);
+}
+
+/** The key of an address of unknown channel, for filters: never throws, an unknown form matches only itself. */
+export function addressKey(text: string): string {
+  const trimmed = text.trim();
+  if (trimmed.includes('@')) return trimmed.toLowerCase();
+  const parsed = parsePhoneNumberFromString(trimmed);
+  return parsed?.isValid() ? parsed.number : trimmed;
+}

@@ -1,0 +1,69 @@
+/**
+ * Every way a request can fail that the caller can do something about. Names are the lower-case values of `ErrorReason` in the
+ * contract; rpc/errors.ts gives each its gRPC code and does not compile without it.
+ */
+export type ErrorCode =
+  | 'field_invalid'
+  | 'address_invalid'
+  | 'page_token_invalid'
+  | 'message_not_found'
+  | 'conversation_not_found'
+  | 'request_id_reused'
+  | 'etag_mismatch'
+  | 'sender_not_allowed'
+  | 'status_forbids'
+  | 'conversation_closed'
+  | 'participants_mismatch'
+  | 'not_retryable'
+  | 'conversation_exists'
+  | 'storage_unavailable'
+  | 'draining'
+  | 'deadline_exceeded';
+
+export interface FieldViolation {
+  /** Path in the request as the contract spells it, e.g. `message.to_address` or `ids[3]`. */
+  readonly field: string;
+  /** What is wrong, in a sentence that may be shown to a person. Never repeats the value. */
+  readonly description: string;
+}
+
+export interface ErrorDetails {
+  /** Facts for machines; keys as documented beside each `ErrorReason`. Never a message body. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly fields?: readonly FieldViolation[];
+  /** What kept the service from answering; for logs only. */
+  readonly cause?: unknown;
+}
+
+/** An expected failure. Anything else that is thrown is a bug and reaches the caller as INTERNAL. */
+export class DomainError extends Error {
+  override readonly name = 'DomainError';
+  readonly code: ErrorCode;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly fields: readonly FieldViolation[];
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.code = code;
+    this.metadata = details.metadata ?? {};
+    this.fields = details.fields ?? [];
+  }
+}
+
+/** A value of the request that breaks a rule. */
+export function fieldInvalid(field: string, description: string): DomainError {
+  return new DomainError('field_invalid', `${field}: ${description}`, { fields: [{ field, description }] });
+}
+
+export function messageNotFound(ids: readonly string[]): DomainError {
+  return notFound('message_not_found', 'message', ids);
+}
+
+export function conversationNotFound(ids: readonly string[]): DomainError {
+  return notFound('conversation_not_found', 'conversation', ids);
+}
+
+function notFound(code: 'message_not_found' | 'conversation_not_found', noun: string, ids: readonly string[]): DomainError {
+  const metadata = ids.length === 1 ? { id: ids.join() } : { ids: ids.join(',') };
+  return new DomainError(code, `${noun} ${ids.join(', ')} does not exist`, { metadata });
+}
