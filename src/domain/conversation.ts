@@ -1,7 +1,7 @@
 import { defineEntity, type InferEntity, p } from '@mikro-orm/core';
 import type { Address, Channel } from './address.ts';
 import { DomainError } from './errors.ts';
-import type { JsonObject } from './message.ts';
+import type { JsonObject } from './json.ts';
 
 export const channels = ['sms', 'email'] as const satisfies readonly Channel[];
 export const conversationStatuses = ['active', 'archived', 'closed'] as const;

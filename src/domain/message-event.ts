@@ -1,5 +1,5 @@
 import { defineEntity, type InferEntity, p } from '@mikro-orm/core';
-import { type Failure, messageStatuses, providers } from './message.ts';
+import { type Failure, Message, messageStatuses, providers } from './message.ts';
 
 export const eventTypes = [
   'created',
@@ -19,7 +19,7 @@ const MessageEventSchema = defineEntity({
   tableName: 'message_events',
   properties: {
     id: p.uuid().primary(),
-    messageId: p.uuid(),
+    messageId: () => p.manyToOne(Message).mapToPk().joinColumn('message_id'),
     conversationId: p.uuid(),
     /** Gapless in the conversation, from 1. */
     sequence: p.integer(),

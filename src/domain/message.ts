@@ -1,5 +1,7 @@
 import { defineEntity, type InferEntity, p } from '@mikro-orm/core';
+import { Conversation } from './conversation.ts';
 import { DomainError } from './errors.ts';
+import type { JsonObject } from './json.ts';
 import type { Segmentation } from './segments.ts';
 
 export const providers = ['twilio', 'sendgrid'] as const;
@@ -23,9 +25,6 @@ export const failureReasons = [
   'bounced_after_delivery',
 ] as const;
 export type FailureReason = (typeof failureReasons)[number];
-
-export type JsonObject = { [key: string]: JsonValue };
-export type JsonValue = null | boolean | number | string | JsonValue[] | JsonObject;
 
 export interface Attachment {
   readonly url: string;
@@ -54,7 +53,7 @@ const MessageSchema = defineEntity({
   tableName: 'messages',
   properties: {
     id: p.uuid().primary(),
-    conversationId: p.uuid(),
+    conversationId: () => p.manyToOne(Conversation).mapToPk().joinColumn('conversation_id'),
     provider: p.enum(providers).nullable(),
     providerMessageId: p.text().nullable(),
     direction: p.enum(directions),
@@ -107,17 +106,32 @@ const NEXT = {
   failed: { retried: 'pending' },
 } satisfies Record<MessageStatus, Partial<Record<StatusEvent['kind'], MessageStatus>>>;
 
-/** Verdicts that were ours, not the provider's, and yield when the provider reports after all. */
-const OWN_UNCONFIRMED: ReadonlySet<FailureReason> = new Set(['expired', 'attempts_exhausted', 'outcome_unknown']);
+/** Verdicts that were ours, not the provider's: given only while nothing is known, and taken back when the provider reports after all. */
+const OWN_VERDICTS: ReadonlySet<FailureReason> = new Set(['expired', 'attempts_exhausted', 'outcome_unknown']);
+
+const isOwnVerdict = (event: StatusEvent): boolean => event.kind === 'failed' && OWN_VERDICTS.has(event.failure.reason);
 
 const CANCELED: Failure = { reason: 'canceled', providerCode: '', providerMessage: '', retryable: true };
+
+// Functions, not private methods: the ORM makes entities without running their class's field initializers.
+function isUnconfirmed({ status, failure }: MessageFields): boolean {
+  return status === 'failed' && failure != null && OWN_VERDICTS.has(failure.reason);
+}
+
+function statusForbids({ id, status, direction }: MessageFields, what: string, allowed: MessageStatus): DomainError {
+  return new DomainError('status_forbids', `${direction} message ${id} is ${status}; only ${allowed} outbound messages can be ${what}`, {
+    metadata: { status, allowed },
+  });
+}
 
 export class Message extends MessageSchema.class {
   /** The status after the event; equal to the present one when the event does not apply. Inbound messages never change. */
   statusAfter(event: StatusEvent): MessageStatus {
     if (this.direction === 'inbound') return this.status;
-    if (this.#isUnconfirmed() && event.kind === 'accepted') return 'sent';
-    if (this.#isUnconfirmed() && event.kind === 'delivered') return 'delivered';
+    if (isOwnVerdict(event) && this.status !== 'pending') return this.status;
+    if (event.kind === 'bounced' && this.status === 'delivered' && this.messageType !== 'email') return this.status;
+    if (isUnconfirmed(this) && event.kind === 'accepted') return 'sent';
+    if (isUnconfirmed(this) && event.kind === 'delivered') return 'delivered';
     const row: Partial<Record<StatusEvent['kind'], MessageStatus>> = NEXT[this.status];
     return row[event.kind] ?? this.status;
   }
@@ -128,14 +142,18 @@ export class Message extends MessageSchema.class {
     const next = this.statusAfter(event);
     const failed = event.kind === 'failed' || event.kind === 'bounced';
     // The provider's own words replace a verdict that was only ours, so that a late acceptance no longer undoes it.
-    if (failed && this.#isUnconfirmed()) this.failure = event.failure;
+    if (failed && isUnconfirmed(this) && !isOwnVerdict(event)) this.failure = event.failure;
     if (next === before) return;
     this.status = next;
     this.failure = null;
     this.failedAt = null;
     this.nextAttemptAt = null;
-    if (next === 'pending') this.sentAt = null;
-    else if (next === 'sent') this.sentAt = at;
+    if (next === 'pending') {
+      // A new attempt has its own id and times; reports that bear the old id no longer find the message.
+      this.providerMessageId = null;
+      this.sentAt = null;
+      this.deliveredAt = null;
+    } else if (next === 'sent') this.sentAt = at;
     else if (next === 'delivered') {
       this.sentAt ??= at;
       this.deliveredAt = at;
@@ -152,33 +170,25 @@ export class Message extends MessageSchema.class {
     if (providerMessageId !== '') this.providerMessageId ??= providerMessageId;
   }
 
-  #isUnconfirmed(): boolean {
-    return this.status === 'failed' && this.failure != null && OWN_UNCONFIRMED.has(this.failure.reason);
-  }
-
   /** Throws status_forbids unless no provider has been asked to carry it yet. */
   cancel(at: Date): void {
-    if (this.statusAfter({ kind: 'canceled' }) === this.status) throw this.#statusForbids('canceled', 'pending');
+    if (this.statusAfter({ kind: 'canceled' }) === this.status) throw statusForbids(this, 'canceled', 'pending');
     this.apply({ kind: 'canceled' }, at);
   }
 
-  /** Throws status_forbids unless FAILED, not_retryable when only `force` can override the failure. */
+  /** A fresh start with the validity period it had. Throws status_forbids unless FAILED, not_retryable when only `force` helps. */
   retry(at: Date, force: boolean): void {
-    if (this.statusAfter({ kind: 'retried' }) === this.status) throw this.#statusForbids('retried', 'failed');
+    if (this.statusAfter({ kind: 'retried' }) === this.status) throw statusForbids(this, 'retried', 'failed');
     if (!force && this.failure?.retryable !== true) {
       const reason = this.failure?.reason ?? 'unknown';
       throw new DomainError('not_retryable', `message ${this.id} failed with ${reason}; set force to retry all the same`, {
         metadata: { reason },
       });
     }
+    const validityMs = (this.expireAt ?? at).getTime() - (this.sendAt ?? this.createdAt).getTime();
     this.apply({ kind: 'retried' }, at);
-  }
-
-  #statusForbids(what: string, allowed: MessageStatus): DomainError {
-    const { id, status, direction } = this;
-    return new DomainError('status_forbids', `${direction} message ${id} is ${status}; only ${allowed} outbound messages can be ${what}`, {
-      metadata: { status, allowed },
-    });
+    this.sendAt = null;
+    this.expireAt = new Date(at.getTime() + validityMs);
   }
 }
 MessageSchema.setClass(Message);

@@ -45,7 +45,7 @@ export interface MessageFilter {
   readonly statuses: readonly MessageStatus[];
   readonly messageTypes: readonly MessageType[];
   readonly direction?: Direction;
-  /** Address as stored, see address.ts. */
+  /** Address key, see address.ts. */
   readonly address?: string;
   readonly parentId?: string;
   readonly createdAfter?: Date;
@@ -136,6 +136,8 @@ export interface Appended {
  * circle. Entities are changed in place and written at commit.
  */
 export interface Tx {
+  /** Waits until no other transaction holds this name; held until the end of this one. */
+  lockName(name: string): Promise<void>;
   /** Waits for a running transaction with the same key. Keys are forgotten after 7 days. */
   claimRequest(key: RequestKey): Promise<RequestClaim>;
   /** Counts one new message into the open conversation of these addresses, creating it from `fresh` when there is none. */
@@ -144,9 +146,11 @@ export interface Tx {
   appendToExisting(conversationId: string, direction: Direction, at: Date): Promise<Appended | undefined>;
   /** Takes the next sequence number for an event about an existing message. */
   nextSequence(conversationId: string): Promise<number>;
+  /** The open conversation of the same addresses, threads left out. */
+  findOpenConversation(pair: Pick<ConversationFields, 'channelType' | 'fromKey' | 'toKey'>): Promise<Conversation | undefined>;
   /** Returns the open conversation of the pair, locked, or inserts `fresh`. */
   getOrCreateConversation(fresh: ConversationFields): Promise<{ readonly conversation: Conversation; readonly created: boolean }>;
-  addConversation(fresh: ConversationFields): Promise<Conversation>;
+  addConversation(fresh: ConversationFields): Conversation;
   addMessage(fields: MessageFields): Message;
   addEvent(fields: MessageEventFields): MessageEvent;
   findConversation(id: string): Promise<Conversation | undefined>;

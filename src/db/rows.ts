@@ -1,0 +1,66 @@
+/** Rows as the query builder reads them, for the paths where hydrating entities would cost more than the query. */
+import type { EntityMetadata } from '@mikro-orm/core';
+import type { Kysely } from 'kysely';
+import { Conversation, type ConversationFields } from '../domain/conversation.ts';
+import { Message, type MessageFields } from '../domain/message.ts';
+import { MessageEvent, type MessageEventFields } from '../domain/message-event.ts';
+import type { Orm } from './orm.ts';
+
+type Snake<Name extends string> = Name extends `${infer Head}${infer Tail}`
+  ? Head extends Lowercase<Head>
+    ? `${Head}${Snake<Tail>}`
+    : `_${Lowercase<Head>}${Snake<Tail>}`
+  : Name;
+
+/** The driver returns timestamps as text and parses JSON. */
+type Column<Value> = Value extends Date ? string : Value;
+type Columns<Fields> = { [Name in keyof Fields as Snake<Name & string>]: Column<Fields[Name]> };
+
+/** `search` and `active_at` are generated columns that no entity carries. */
+export interface Tables {
+  readonly messages: Columns<MessageFields> & { readonly search: string };
+  readonly conversations: Columns<ConversationFields> & { readonly search: string; readonly active_at: string };
+  readonly message_events: Columns<MessageEventFields>;
+  readonly request_ids: { caller: string; request_id: string; content_hash: string; resource_id: string; created_at: string };
+}
+
+export type Database = Kysely<Tables>;
+
+/** One table's columns, renamed to the properties of its entity, and the way back from a row to an entity's data. */
+export interface RowReader<Fields> {
+  /** For `select`: `"conversation_id" as "conversationId"`, one per property, each prefixed with the table. */
+  readonly columns: string;
+  fields(row: Readonly<Record<string, unknown>>): Fields;
+}
+
+function rowReader<Fields>(metadata: EntityMetadata): RowReader<Fields> {
+  const properties = metadata.props.filter(({ persist }) => persist !== false);
+  const dates = properties.filter(({ runtimeType }) => runtimeType === 'Date').map(({ name }) => name as string);
+  const columns = properties.map(({ name, fieldNames }) => `"${metadata.tableName}"."${fieldNames[0]}" as "${name}"`);
+  return {
+    columns: columns.join(', '),
+    fields(row) {
+      const fields: Record<string, unknown> = { ...row };
+      for (const name of dates) {
+        const text = fields[name];
+        if (typeof text === 'string') fields[name] = new Date(text);
+      }
+      return fields as Fields;
+    },
+  };
+}
+
+export interface RowReaders {
+  readonly message: RowReader<MessageFields>;
+  readonly event: RowReader<MessageEventFields>;
+  readonly conversation: RowReader<ConversationFields>;
+}
+
+export function rowReaders(orm: Orm): RowReaders {
+  const metadata = orm.getMetadata();
+  return {
+    message: rowReader(metadata.get(Message)),
+    event: rowReader(metadata.get(MessageEvent)),
+    conversation: rowReader(metadata.get(Conversation)),
+  };
+}

@@ -1,0 +1,199 @@
+import { LockMode } from '@mikro-orm/core';
+import type { SqlEntityManager } from '@mikro-orm/postgresql';
+import { sql } from 'kysely';
+import { Conversation, type ConversationFields } from '../domain/conversation.ts';
+import { DomainError } from '../domain/errors.ts';
+import { type Direction, Message } from '../domain/message.ts';
+import { MessageEvent } from '../domain/message-event.ts';
+import type { Appended, RequestClaim, RequestKey, Tx } from '../domain/ports.ts';
+import { toConversationView, toMessageView } from '../domain/views.ts';
+import { violates } from './errors.ts';
+import type { Database, RowReaders, Tables } from './rows.ts';
+import type { ChangedRows } from './store.ts';
+
+type Row = Record<string, unknown>;
+
+const REQUEST_ID_LIFE_DAYS = 7;
+const locked = { lockMode: LockMode.PESSIMISTIC_WRITE, refresh: true } as const;
+
+/** Inserts the key, or waits for the transaction that holds it and reports what that one did. */
+async function claimRequest(database: Database, key: RequestKey): Promise<RequestClaim> {
+  const oldest = new Date(key.at.getTime() - REQUEST_ID_LIFE_DAYS * 86_400_000);
+  const claimed = await database
+    .insertInto('request_ids')
+    .values({
+      caller: key.caller,
+      request_id: key.requestId,
+      content_hash: key.contentHash,
+      resource_id: key.resourceId,
+      created_at: key.at.toISOString(),
+    })
+    .onConflict((conflict) =>
+      conflict
+        .columns(['caller', 'request_id'])
+        .doUpdateSet({ content_hash: key.contentHash, resource_id: key.resourceId, created_at: key.at.toISOString() })
+        .where('request_ids.created_at', '<', oldest.toISOString()),
+    )
+    .returning('resource_id')
+    .executeTakeFirst();
+  if (claimed !== undefined) return { outcome: 'claimed' };
+  const held = await database
+    .selectFrom('request_ids')
+    .select(['content_hash', 'resource_id'])
+    .where('caller', '=', key.caller)
+    .where('request_id', '=', key.requestId)
+    .executeTakeFirstOrThrow();
+  return { outcome: held.content_hash === key.contentHash ? 'replay' : 'reused', resourceId: held.resource_id };
+}
+
+/** One statement creates or finds the conversation, locks it and counts: two callers cannot both create it. */
+async function appendToOpen(database: Database, fresh: ConversationFields, direction: Direction, at: Date): Promise<Appended> {
+  const unread = direction === 'inbound' ? 1 : 0;
+  const { rows } = await sql<Appended>`
+    insert into conversations (id, participant_from, participant_to, from_key, to_key, channel_type, title, meta_data,
+      message_count, unread_count, last_sequence, last_message_at, created_at, updated_at)
+    values (${fresh.id}, ${fresh.participantFrom}, ${fresh.participantTo}, ${fresh.fromKey}, ${fresh.toKey}, ${fresh.channelType},
+      ${fresh.title}, ${JSON.stringify(fresh.metaData)}::jsonb, 1, ${unread}, 1, ${at.toISOString()}, ${at.toISOString()}, ${at.toISOString()})
+    on conflict (channel_type, from_key, to_key) where status <> 'closed' and not thread do update set
+      message_count = conversations.message_count + 1, unread_count = conversations.unread_count + excluded.unread_count,
+      last_sequence = conversations.last_sequence + 1, status = 'active',
+      last_message_at = greatest(conversations.last_message_at, excluded.last_message_at)
+    returning id as "conversationId", last_sequence as sequence`.execute(database);
+  const [appended] = rows;
+  if (appended === undefined) throw new Error('the upsert of a conversation returned no row');
+  return appended;
+}
+
+async function appendToExisting(database: Database, id: string, direction: Direction, at: Date): Promise<Appended | undefined> {
+  const { rows } = await sql<Appended>`
+    update conversations set message_count = message_count + 1, unread_count = unread_count + ${direction === 'inbound' ? 1 : 0},
+      last_sequence = last_sequence + 1, status = 'active', last_message_at = greatest(last_message_at, ${at.toISOString()})
+    where id = ${id} and status <> 'closed' returning id as "conversationId", last_sequence as sequence`.execute(database);
+  return rows[0];
+}
+
+async function nextSequence(database: Database, conversationId: string): Promise<number> {
+  const { rows } = await sql<{ sequence: number }>`
+    update conversations set last_sequence = last_sequence + 1 where id = ${conversationId} returning last_sequence as sequence`.execute(
+    database,
+  );
+  const [row] = rows;
+  if (row === undefined) throw new Error('the conversation of an existing message is gone');
+  return row.sequence;
+}
+
+const openPair = ({ channelType, fromKey, toKey }: Pick<ConversationFields, 'channelType' | 'fromKey' | 'toKey'>) => ({
+  channelType,
+  fromKey,
+  toKey,
+  status: { $ne: 'closed' as const },
+  thread: false,
+});
+
+/** Rounds of "not there, yet in the way": each means that another transaction closed or created the conversation in between. */
+const MAX_ROUNDS = 10;
+
+async function getOrCreateConversation(em: SqlEntityManager, database: Database, fresh: ConversationFields) {
+  for (let round = 0; round < MAX_ROUNDS; round += 1) {
+    const found = await em.findOne(Conversation, openPair(fresh), locked);
+    if (found !== null) return { conversation: found, created: false };
+    const { rows } = await sql<{ id: string }>`
+      insert into conversations (id, participant_from, participant_to, from_key, to_key, channel_type, title, meta_data, created_at, updated_at)
+      values (${fresh.id}, ${fresh.participantFrom}, ${fresh.participantTo}, ${fresh.fromKey}, ${fresh.toKey}, ${fresh.channelType},
+        ${fresh.title}, ${JSON.stringify(fresh.metaData)}::jsonb, ${fresh.createdAt.toISOString()}, ${fresh.createdAt.toISOString()})
+      on conflict (channel_type, from_key, to_key) where status <> 'closed' and not thread do nothing returning id`.execute(database);
+    if (rows.length > 0) return { conversation: await em.findOneOrFail(Conversation, fresh.id), created: true };
+  }
+  throw new DomainError('storage_unavailable', 'the conversation keeps changing; try again');
+}
+
+/** Turns the violation of the one-open-conversation index into the error that callers know. */
+async function flushed(em: SqlEntityManager): Promise<void> {
+  try {
+    await em.flush();
+  } catch (error) {
+    if (!violates(error, 'conversations_open')) throw error;
+    throw new DomainError('conversation_exists', 'another open conversation has the same addresses', { cause: error });
+  }
+}
+
+export function createTx(em: SqlEntityManager, readers: RowReaders, changed: ChangedRows): Tx {
+  const database: Database = em.getKysely<Tables>();
+  return {
+    async lockName(name) {
+      await sql`select pg_advisory_xact_lock(hashtextextended(${name}, 0))`.execute(database);
+    },
+    claimRequest: (key) => claimRequest(database, key),
+    async appendToOpen(fresh, direction, at) {
+      const appended = await appendToOpen(database, fresh, direction, at);
+      changed.add('conversation', appended.conversationId);
+      return appended;
+    },
+    async appendToExisting(conversationId, direction, at) {
+      const appended = await appendToExisting(database, conversationId, direction, at);
+      if (appended !== undefined) changed.add('conversation', conversationId);
+      return appended;
+    },
+    async nextSequence(conversationId) {
+      changed.add('conversation', conversationId);
+      return nextSequence(database, conversationId);
+    },
+    findOpenConversation: async (pair) => (await em.findOne(Conversation, openPair(pair))) ?? undefined,
+    async getOrCreateConversation(fresh) {
+      const found = await getOrCreateConversation(em, database, fresh);
+      changed.add('conversation', found.conversation.id);
+      return found;
+    },
+    addConversation(fresh) {
+      const conversation = em.create(Conversation, fresh, { persist: true });
+      changed.add('conversation', fresh.id);
+      return conversation;
+    },
+    addMessage(fields) {
+      changed.add('message', fields.id);
+      return em.create(Message, fields, { persist: true });
+    },
+    addEvent: (fields) => em.create(MessageEvent, fields, { persist: true }),
+    findConversation: async (id) => (await em.findOne(Conversation, id)) ?? undefined,
+    async lockConversation(id) {
+      changed.add('conversation', id);
+      return (await em.findOne(Conversation, id, locked)) ?? undefined;
+    },
+    findMessage: async (id) => (await em.findOne(Message, id)) ?? undefined,
+    async lockMessage(id) {
+      changed.add('message', id);
+      return (await em.findOne(Message, id, locked)) ?? undefined;
+    },
+    findMessageByProviderId: async (provider, providerMessageId) =>
+      (await em.findOne(Message, { provider, providerMessageId })) ?? undefined,
+    findEventByProviderId: async (provider, providerEventId) =>
+      (await em.findOne(MessageEvent, { provider, providerEventId })) ?? undefined,
+    async countInboundAfter(conversationId, sequence) {
+      return em.count(Message, { conversationId, direction: 'inbound', sequence: { $gt: sequence } });
+    },
+    async deleteConversation(conversation) {
+      const { id } = conversation;
+      const messages = await database.deleteFrom('messages').where('conversation_id', '=', id).returning('id').execute();
+      for (const message of messages) changed.add('message', message.id);
+      changed.add('conversation', id);
+      em.remove(conversation);
+      await em.flush();
+    },
+    async messageView(id) {
+      await flushed(em);
+      const { rows } = await sql<Row>`select ${sql.raw(readers.message.columns)} from messages where id = ${id}`.execute(database);
+      const [row] = rows;
+      if (row === undefined) throw new Error('a message vanished inside its transaction');
+      return toMessageView(readers.message.fields(row));
+    },
+    async conversationView(id) {
+      await flushed(em);
+      const { rows } = await sql<Row>`select ${sql.raw(readers.conversation.columns)} from conversations where id = ${id}`.execute(
+        database,
+      );
+      const [row] = rows;
+      if (row === undefined) throw new Error('a conversation vanished inside its transaction');
+      return toConversationView(readers.conversation.fields(row));
+    },
+  };
+}

@@ -1,0 +1,48 @@
+import { conversationNotFound } from '../domain/errors.ts';
+import type { ConversationFilter, ConversationMatch, Page, PageRequest, Read, Reads } from '../domain/ports.ts';
+import type { ConversationView, MessageView, StatisticsView } from '../domain/views.ts';
+
+export interface ConversationWithMessages {
+  readonly conversation: ConversationView;
+  readonly messages: readonly MessageView[];
+}
+
+const MAX_INCLUDED_MESSAGES = 50;
+
+/** Every method throws conversation_not_found for ids that do not exist. */
+export function createReadConversations({ reads }: { readonly reads: Reads }) {
+  async function known(id: string): Promise<Read<ConversationView>> {
+    const { value, source } = await reads.findConversation(id);
+    if (value === undefined) throw conversationNotFound([id]);
+    return { value, source };
+  }
+
+  return {
+    /** Without its messages a cached conversation is answered without the database. */
+    async get(id: string, includeMessages: boolean): Promise<Read<ConversationWithMessages>> {
+      const { value: conversation, source } = await known(id);
+      if (!includeMessages) return { value: { conversation, messages: [] }, source };
+      const filter = { conversationIds: [id], statuses: [], messageTypes: [] };
+      const { items } = await reads.listMessages(filter, { size: MAX_INCLUDED_MESSAGES });
+      return { value: { conversation, messages: items }, source };
+    },
+
+    /** In the order of `ids`. */
+    async getMany(ids: readonly string[]): Promise<Read<readonly ConversationView[]>> {
+      const { value: found, source } = await reads.findConversations(ids);
+      const missing = ids.filter((id) => !found.has(id));
+      if (missing.length > 0) throw conversationNotFound(missing);
+      return { value: ids.flatMap((id) => found.get(id) ?? []), source };
+    },
+
+    list: (filter: ConversationFilter, page: PageRequest): Promise<Page<ConversationView>> => reads.listConversations(filter, page),
+
+    search: (query: string, filter: ConversationFilter, page: PageRequest): Promise<Page<ConversationMatch>> =>
+      reads.searchConversations(query, filter, page),
+
+    async statistics(id: string): Promise<StatisticsView> {
+      await known(id);
+      return reads.conversationStatistics(id);
+    },
+  };
+}
