@@ -12,8 +12,13 @@ help: ## list the targets
 .PHONY: install
 install: $(INSTALLED) ## install the locked packages (every other target does it too)
 $(INSTALLED): package.json package-lock.json
-	npm ci --no-fund --no-audit
+	npm ci --loglevel=error
 	@touch $@
+
+.PHONY: lock
+lock: ## write package-lock.json anew after a change of package.json
+	npm install --package-lock-only
+	@node src/dev/complete-lock.ts
 
 .PHONY: peers
 peers: $(INSTALLED) ## install what only the tests use: redis-server and Python's gRPC client (Debian, as root)

@@ -59,6 +59,11 @@ export const variables = {
     choices: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
     desc: 'Least severe log line that is written.',
   }),
+  OTEL_EXPORTER_OTLP_ENDPOINT: str({
+    default: '',
+    desc: 'Where traces go by OTLP. Empty: nowhere. The other standard OTEL_ variables count too.',
+  }),
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: str({ default: '', desc: 'The same for traces alone.' }),
   TRACE_SAMPLE_RATIO: num({
     default: 1,
     desc: 'Share of traces started here that are recorded, 0 to 1. A sampled caller is always followed.',
@@ -137,6 +142,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     shutdown: { timeoutMs: values.SHUTDOWN_TIMEOUT_MS, delayMs: values.SHUTDOWN_DELAY_MS },
     senderAddresses: values.SENDER_ADDRESSES,
     logLevel: values.LOG_LEVEL,
+    exportTraces: values.OTEL_EXPORTER_OTLP_ENDPOINT !== '' || values.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT !== '',
     traceSampleRatio: values.TRACE_SAMPLE_RATIO,
   });
 }

@@ -88,6 +88,11 @@ export function etagOf(row: { readonly version: number }): string {
   return `v${row.version}`;
 }
 
+/** The way back; for etags that this service made. */
+export function versionOfEtag(etag: string): number {
+  return Number(etag.slice(1));
+}
+
 export type NewConversation = Pick<ConversationFields, 'id' | 'title' | 'metaData' | 'thread'> & {
   readonly participants: Participants;
   readonly at: Date;

@@ -13,8 +13,13 @@ export interface DeliveryReport {
 
 type Meaning = 'accepted' | 'delivered' | 'failed' | 'bounced';
 
-const STATUS_MEANING: Readonly<Record<Provider, Readonly<Record<string, Meaning>>>> = {
-  twilio: {
+/** A map, not an object: words come from outside, and `constructor` is in every object. */
+function wordMap<Value>(words: Readonly<Record<string, Value>>): ReadonlyMap<string, Value> {
+  return new Map(Object.entries(words));
+}
+
+const STATUS_MEANING: Readonly<Record<Provider, ReadonlyMap<string, Meaning>>> = {
+  twilio: wordMap({
     accepted: 'accepted',
     scheduled: 'accepted',
     queued: 'accepted',
@@ -25,19 +30,19 @@ const STATUS_MEANING: Readonly<Record<Provider, Readonly<Record<string, Meaning>
     failed: 'failed',
     undelivered: 'failed',
     canceled: 'failed',
-  },
-  sendgrid: {
+  }),
+  sendgrid: wordMap({
     processed: 'accepted',
     deferred: 'accepted',
     delivered: 'delivered',
     bounce: 'bounced',
     blocked: 'bounced',
     dropped: 'failed',
-  },
+  }),
 };
 
-const CODE_REASON: Readonly<Record<Provider, Readonly<Record<string, FailureReason>>>> = {
-  twilio: {
+const CODE_REASON: Readonly<Record<Provider, ReadonlyMap<string, FailureReason>>> = {
+  twilio: wordMap({
     21211: 'invalid_destination',
     21614: 'invalid_destination',
     30005: 'invalid_destination',
@@ -46,8 +51,8 @@ const CODE_REASON: Readonly<Record<Provider, Readonly<Record<string, FailureReas
     30008: 'unreachable',
     21610: 'opted_out',
     30007: 'filtered',
-  },
-  sendgrid: {},
+  }),
+  sendgrid: wordMap({}),
 };
 
 /** Reasons for which the same message to the same address may well succeed later. */
@@ -59,13 +64,13 @@ const MAX_PROVIDER_MESSAGE_CHARACTERS = 1_024;
 
 /** undefined: a word that says nothing about the status (opens, clicks, words we do not know); it is recorded and changes nothing. */
 export function statusEventOf(report: DeliveryReport): StatusEvent | undefined {
-  const meaning = STATUS_MEANING[report.provider][report.providerStatus.toLowerCase()];
+  const meaning = STATUS_MEANING[report.provider].get(report.providerStatus.toLowerCase());
   if (meaning === undefined || meaning === 'accepted' || meaning === 'delivered') return meaning && { kind: meaning };
-  const reason = CODE_REASON[report.provider][report.providerCode] ?? DEFAULT_REASON[meaning];
+  const reason = CODE_REASON[report.provider].get(report.providerCode) ?? DEFAULT_REASON[meaning];
   const failure = {
     reason,
     providerCode: report.providerCode,
-    providerMessage: report.providerMessage.slice(0, MAX_PROVIDER_MESSAGE_CHARACTERS),
+    providerMessage: [...report.providerMessage].slice(0, MAX_PROVIDER_MESSAGE_CHARACTERS).join(''),
     retryable: RETRYABLE.has(reason),
   };
   return { kind: meaning, failure };

@@ -26,7 +26,7 @@ import {
   type Segmentation as SegmentationMessage,
   SegmentationSchema,
 } from '../../gen/messaging/v1/message_pb.js';
-import { type ConversationFields, type ConversationStatus, etagOf } from './conversation.ts';
+import { type ConversationFields, type ConversationStatus, etagOf, versionOfEtag } from './conversation.ts';
 import type { Direction, Failure, FailureReason, MessageFields, MessageStatus, MessageType, Provider } from './message.ts';
 import type { EventType, MessageEventFields } from './message-event.ts';
 import type { Segmentation } from './segments.ts';
@@ -80,6 +80,11 @@ const eventTypeProto = {
 
 const optionalTime = <Name extends string>(name: Name, date: Date | null | undefined): { [Key in Name]?: Timestamp } =>
   date == null ? {} : ({ [name]: timestampFromDate(date) } as { [Key in Name]: Timestamp });
+
+/** Version of the row that the view shows. */
+export function versionOf(view: { readonly etag: string }): number {
+  return versionOfEtag(view.etag);
+}
 
 function failureMessage(failure: Failure) {
   return create(FailureSchema, { ...failure, reason: reasonProto[failure.reason] });

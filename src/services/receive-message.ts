@@ -22,9 +22,10 @@ export interface InboundMessage {
   readonly occurredAt: Date | undefined;
 }
 
-function checkShape({ provider, messageType, email, metaData }: InboundMessage): void {
+function checkShape({ provider, messageType, email, attachments, metaData }: InboundMessage): void {
   if ((provider === 'sendgrid') !== (messageType === 'email')) throw fieldInvalid('message_type', `is not carried by ${provider}`);
   if (email !== undefined && messageType !== 'email') throw fieldInvalid('email', 'is only for an email');
+  if (attachments.length > 0 && messageType === 'sms') throw fieldInvalid('attachments', 'make it an MMS, not an SMS');
   checkMetaData(metaData, 'meta_data');
 }
 

@@ -224,7 +224,7 @@ export declare type ConversationFilter = Message<"messaging.v1.ConversationFilte
   participant: string;
 
   /**
-   * Only this channel; all when unspecified.
+   * Only this channel, SMS or EMAIL; all when unspecified.
    *
    * @generated from field: messaging.v1.MessageType channel_type = 2;
    */

@@ -66,7 +66,7 @@ export declare const AttachmentSchema: GenMessage<Attachment>;
  */
 export declare type EmailContent = Message$1<"messaging.v1.EmailContent"> & {
   /**
-   * Subject line. Required for email.
+   * Subject line. Required when sending; an inbound email may have none.
    *
    * @generated from field: string subject = 1;
    */

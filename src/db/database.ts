@@ -1,0 +1,41 @@
+import type { Reads, Store } from '../domain/ports.ts';
+import { toDomainError } from './errors.ts';
+import { type DatabaseOptions, openOrm } from './orm.ts';
+import { createReads } from './reads.ts';
+import { createStore } from './store.ts';
+
+export interface PoolState {
+  readonly idle: number;
+  readonly used: number;
+  /** Callers waiting for a connection. */
+  readonly pending: number;
+}
+
+export interface Database extends AsyncDisposable {
+  readonly reads: Reads;
+  readonly store: Store;
+  /** Throws storage_unavailable when PostgreSQL cannot answer, and another error when the schema is missing. */
+  check(): Promise<void>;
+  pool(): PoolState;
+}
+
+/** Connects on first use, and again whenever PostgreSQL comes back. */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const orm = await openOrm(options);
+  const pool = await orm.driver.getConnection().getNativeClient();
+  return {
+    reads: createReads(orm),
+    store: createStore(orm),
+    async check() {
+      try {
+        await orm.em.fork().execute('select 1 from messages, conversations, message_events, request_ids limit 0');
+      } catch (error) {
+        throw toDomainError(error);
+      }
+    },
+    pool: () => ({ idle: pool.idleCount, used: pool.totalCount - pool.idleCount, pending: pool.waitingCount }),
+    async [Symbol.asyncDispose]() {
+      await orm.close(true);
+    },
+  };
+}

@@ -1,0 +1,12 @@
+/** `make migrate`: brings the schema of DATABASE_URL up to date and names the migrations it applied. */
+import { ConfigError, readConfig } from '../config.ts';
+import { migrate } from '../db/orm.ts';
+
+try {
+  const applied = await migrate(readConfig().database);
+  for (const name of applied) console.log(`applied ${name}`);
+  if (applied.length === 0) console.log('The schema is up to date.');
+} catch (error) {
+  console.error(error instanceof ConfigError ? error.message : error);
+  process.exitCode = 1;
+}

@@ -1,0 +1,35 @@
+/** `make peers`: what only the tests use. Installs it where that is possible, otherwise says which tests are skipped. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { canInstall, findProgram, installPackages } from './debian.ts';
+
+const pythonFolder = '/usr/lib/python3/dist-packages';
+
+/** Looks for the files first: starting Python takes longer than all the rest. */
+function hasPythonModule(file: string, module: string): boolean {
+  if (existsSync(`${pythonFolder}/${file}`)) return true;
+  return !existsSync(pythonFolder) && spawnSync('python3', ['-c', `import ${module}`], { stdio: 'ignore' }).status === 0;
+}
+
+const peers = [
+  {
+    debianPackage: 'redis-server',
+    isPresent: () => findProgram('redis-server') !== undefined,
+    without: 'the tests of the cache against a real Redis are skipped',
+  },
+  {
+    debianPackage: 'python3-grpcio',
+    isPresent: () => hasPythonModule('grpc/__init__.py', 'grpc'),
+    without: 'the tests with the Python gRPC client are skipped',
+  },
+  {
+    debianPackage: 'python3-protobuf',
+    isPresent: () => hasPythonModule('google/protobuf/__init__.py', 'google.protobuf'),
+    without: 'the tests with the Python gRPC client are skipped',
+  },
+] as const;
+
+const missing = () => peers.filter((peer) => !peer.isPresent());
+
+if (missing().length > 0 && canInstall()) installPackages(missing().map(({ debianPackage }) => debianPackage));
+for (const { debianPackage, without } of missing()) console.log(`${debianPackage} is missing: ${without}.`);

@@ -1,0 +1,72 @@
+/**
+ * One `make run` per clone. The lock is a listening socket, so it goes with its process however that ends, and whoever finds it
+ * taken can ask the holder where it serves.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createConnection, createServer } from 'node:net';
+import { text } from 'node:stream/consumers';
+
+/** Relative to the clone: the path of a socket may have no more than about 100 characters. */
+const socketPath = '.data/run.sock';
+const addressPath = '.data/address.json';
+
+/** `host:port` of the running service; undefined while it starts. */
+export interface RunAddress {
+  readonly grpc: string;
+  readonly http: string;
+}
+
+export interface RunState {
+  readonly pid: number;
+  readonly address?: RunAddress;
+}
+
+/** What the running `make run` of this clone says of itself; undefined when none runs. Call it from the root of the clone. */
+export async function findRun(): Promise<RunState | undefined> {
+  try {
+    return JSON.parse(await text(createConnection(socketPath))) as RunState;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT' || code === 'ECONNREFUSED') return undefined;
+    throw error;
+  }
+}
+
+export interface RunLock extends Disposable {
+  /** Tells `make demo` and later runs where the service is. */
+  publish(address: RunAddress): void;
+}
+
+/** undefined: another run holds it. */
+export async function takeRunLock(): Promise<RunLock | undefined> {
+  mkdirSync('.data', { recursive: true });
+  if ((await findRun()) !== undefined) return undefined;
+  // What a killed run left.
+  for (const path of [socketPath, addressPath]) rmSync(path, { force: true });
+  let state: RunState = { pid: process.pid };
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    socket.end(JSON.stringify(state));
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(socketPath, resolve);
+  });
+  server.unref();
+  const release = () => {
+    rmSync(addressPath, { force: true });
+    server.close();
+    rmSync(socketPath, { force: true });
+  };
+  process.once('exit', release);
+  return {
+    publish(address) {
+      state = { ...state, address };
+      writeFileSync(addressPath, `${JSON.stringify(address)}\n`);
+    },
+    [Symbol.dispose]() {
+      process.removeListener('exit', release);
+      release();
+    },
+  };
+}

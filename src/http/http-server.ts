@@ -1,0 +1,146 @@
+/** Plain HTTP for probes and metrics: /healthz, /readyz, /metrics. */
+import { once } from 'node:events';
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+
+/** One thing the service depends on, as /readyz shows it. */
+export interface Dependency {
+  readonly name: string;
+  readonly ok: boolean;
+  /** For people. Shown to whoever can reach the port: never a host, an address or a secret. */
+  readonly detail: string;
+  /** False: the service works without it, only slower. */
+  readonly required: boolean;
+}
+
+export interface HttpServerOptions {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  /** Asked at most once at a time, however many probes come. */
+  ready(): Promise<readonly Dependency[]>;
+  metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
+  isDraining(): boolean;
+  /** Longest wait for ready() and metrics(); then the answer is 503 or 500. Default 2,000. */
+  readonly answerTimeoutMs?: number;
+}
+
+export interface HttpServer extends AsyncDisposable {
+  readonly port: number;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly text: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+const LIMITS = {
+  maxHeaderSize: 8 * 1_024,
+  headersTimeout: 5_000,
+  requestTimeout: 5_000,
+  keepAliveTimeout: 10_000,
+  connectionsCheckingInterval: 1_000,
+};
+const MAX_CONNECTIONS = 256;
+const CLOSE_TIMEOUT_MS = 1_000;
+
+function json(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
+  return { status, contentType: 'application/json; charset=utf-8', text: `${JSON.stringify(value)}\n`, headers };
+}
+
+function readiness(dependencies: readonly Dependency[]): Answer {
+  const ready = dependencies.every(({ ok, required }) => ok || !required);
+  return json(ready ? 200 : 503, {
+    status: ready ? 'ready' : 'not ready',
+    dependencies: dependencies.map(({ name, ok, required, detail }) => ({ name, ok, required, detail })),
+  });
+}
+
+/** Rejects when `work` has not settled in time; `work` goes on. */
+async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
+  try {
+    return await Promise.race([work, promise]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function routes(options: HttpServerOptions): ReadonlyMap<string, () => Answer | Promise<Answer>> {
+  const timeoutMs = options.answerTimeoutMs ?? 2_000;
+  let asking: Promise<readonly Dependency[]> | undefined;
+  const readyz = async (): Promise<Answer> => {
+    if (options.isDraining()) return json(503, { status: 'draining' });
+    try {
+      asking ??= within(options.ready(), timeoutMs).finally(() => {
+        asking = undefined;
+      });
+      return readiness(await asking);
+    } catch {
+      // Why stays inside: the text of an error may name hosts.
+      return json(503, { status: 'not ready', dependencies: [] });
+    }
+  };
+  return new Map<string, () => Answer | Promise<Answer>>([
+    ['/healthz', () => json(200, { status: 'alive' })],
+    ['/readyz', readyz],
+    ['/metrics', async () => ({ status: 200, ...(await within(options.metrics(), timeoutMs)) })],
+  ]);
+}
+
+function send(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
+  const body = Buffer.from(answer.text);
+  response.writeHead(answer.status, {
+    'content-type': answer.contentType,
+    'content-length': body.byteLength,
+    'cache-control': 'no-store',
+    'x-content-type-options': 'nosniff',
+    ...answer.headers,
+  });
+  response.end(request.method === 'HEAD' ? undefined : body);
+}
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
+
+/** Throws when the port cannot be bound. Disposing stops accepting, lets running requests end for a second, then cuts them off. */
+export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const paths = routes(options);
+  const answerTo = async (request: IncomingMessage): Promise<Answer> => {
+    const [path = ''] = (request.url ?? '').split('?', 1);
+    const route = paths.get(path);
+    // Whatever is refused may have a body that nobody will read, so its connection ends with the answer.
+    if (route === undefined) return json(404, { error: 'not found', paths: [...paths.keys()] }, { connection: 'close' });
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return json(405, { error: 'method not allowed' }, { allow: 'GET, HEAD', connection: 'close' });
+    }
+    if (hasBody(request)) return json(413, { error: 'a body is not accepted' }, { connection: 'close' });
+    return await route();
+  };
+  const server = createServer(LIMITS, (request, response) => {
+    answerTo(request)
+      .catch(() => json(500, { error: 'internal error' }))
+      .then((answer) => {
+        if (!server.listening) response.setHeader('connection', 'close');
+        send(request, response, answer);
+      })
+      .catch(() => response.destroy());
+  });
+  server.maxConnections = MAX_CONNECTIONS;
+  server.listen(options.port, options.host);
+  await once(server, 'listening');
+  const address = server.address();
+  return {
+    port: typeof address === 'object' && address !== null ? address.port : options.port,
+    async [Symbol.asyncDispose]() {
+      if (!server.listening) return;
+      const closed = once(server, 'close');
+      server.close();
+      const timer = setTimeout(() => server.closeAllConnections(), CLOSE_TIMEOUT_MS);
+      await closed;
+      clearTimeout(timer);
+    },
+  };
+}

@@ -1,0 +1,67 @@
+import type { Log } from '../telemetry/log.ts';
+import type { Dependency } from './http-server.ts';
+
+export interface ReadinessOptions {
+  /** Throws when PostgreSQL cannot serve. */
+  readonly database: () => Promise<void>;
+  /** Throws when Redis cannot serve; undefined when the cache is off. */
+  readonly redis: (() => Promise<void>) | undefined;
+  readonly onChange: (ready: boolean) => void;
+  readonly log: Log;
+}
+
+export interface Readiness extends AsyncDisposable {
+  check(): Promise<readonly Dependency[]>;
+}
+
+const INTERVAL_MS = 1_000;
+
+async function ask(name: string, required: boolean, question: (() => Promise<void>) | undefined): Promise<Dependency> {
+  if (question === undefined) return { name, required, ok: true, detail: 'off by configuration' };
+  try {
+    await question();
+    return { name, required, ok: true, detail: 'answers' };
+  } catch {
+    return { name, required, ok: false, detail: required ? 'does not answer' : 'does not answer; PostgreSQL serves all reads' };
+  }
+}
+
+/** Asks the dependencies every second and reports when the service becomes able or unable to serve. */
+export function watchReadiness({ database, redis, onChange, log }: ReadinessOptions): Readiness {
+  const stopping = new AbortController();
+  let ready: boolean | undefined;
+  const check = (): Promise<readonly Dependency[]> => Promise.all([ask('postgresql', true, database), ask('redis', false, redis)]);
+
+  async function watch(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const dependencies = await check();
+      const now = dependencies.every(({ ok, required }) => ok || !required);
+      if (now !== ready && !signal.aborted) {
+        ready = now;
+        onChange(now);
+        if (now) log.info('ready');
+        else log.warn({ dependencies }, 'not ready');
+      }
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, INTERVAL_MS);
+        signal.addEventListener(
+          'abort',
+          () => {
+            clearTimeout(timer);
+            resolve();
+          },
+          { once: true },
+        );
+      });
+    }
+  }
+
+  const watching = watch(stopping.signal);
+  return {
+    check,
+    async [Symbol.asyncDispose]() {
+      stopping.abort();
+      await watching;
+    },
+  };
+}

@@ -1,0 +1,104 @@
+import type { ServiceImpl } from '@connectrpc/connect';
+import { ConversationFilterSchema, ConversationInclude, type ConversationService } from '../../gen/messaging/v1/conversation_service_pb.js';
+import { fieldInvalid } from '../domain/errors.ts';
+import type { JsonObject } from '../domain/json.ts';
+import type { createChangeConversation } from '../services/change-conversation.ts';
+import type { createCreateConversation } from '../services/create-conversation.ts';
+import type { createReadConversations } from '../services/read-conversations.ts';
+import { callerOf, tellSource } from './call.ts';
+import { filterDigest, nextPageToken, pageRequestOf, SEARCH_PAGES } from './page-token.ts';
+import { channelOf, conversationFilterOf, idOf, idsOf, optionalId } from './requests.ts';
+
+export interface ConversationServiceOptions {
+  readonly createConversation: ReturnType<typeof createCreateConversation>;
+  readonly readConversations: ReturnType<typeof createReadConversations>;
+  readonly changeConversation: ReturnType<typeof createChangeConversation>;
+}
+
+/** Whether an update mask asks for a field; an empty mask asks for what is populated. */
+function isMasked(paths: readonly string[], name: string, populated: boolean): boolean {
+  return paths.length === 0 ? populated : paths.includes('*') || paths.includes(name);
+}
+
+export function conversationService(options: ConversationServiceOptions): Partial<ServiceImpl<typeof ConversationService>> {
+  const { createConversation, readConversations, changeConversation } = options;
+  return {
+    async createConversation(request, context) {
+      const { conversation, created } = await createConversation(
+        {
+          participantFrom: request.participantFrom,
+          participantTo: request.participantTo,
+          channel: channelOf(request.channelType, 'channel_type'),
+          title: request.title,
+          metaData: (request.metaData ?? {}) as JsonObject,
+          newThread: request.newThread,
+          requestId: optionalId(request.requestId),
+        },
+        callerOf(context),
+      );
+      return { conversation, created };
+    },
+
+    async getConversation({ id, include }, context) {
+      const { value, source } = await readConversations.get(idOf(id), include.includes(ConversationInclude.MESSAGES));
+      tellSource(context, source);
+      return { conversation: value.conversation, messages: [...value.messages] };
+    },
+
+    async batchGetConversations({ ids }, context) {
+      const { value, source } = await readConversations.getMany(idsOf(ids, 'ids'));
+      tellSource(context, source);
+      return { conversations: [...value] };
+    },
+
+    async listConversations(request) {
+      const digest = filterDigest(ConversationFilterSchema, request.filter);
+      const page = await readConversations.list(conversationFilterOf(request.filter, ['active']), pageRequestOf(request, digest));
+      return { conversations: [...page.items], nextPageToken: nextPageToken(page, digest) };
+    },
+
+    async searchConversations(request) {
+      const digest = filterDigest(ConversationFilterSchema, request.filter, request.query);
+      const filter = conversationFilterOf(request.filter, []);
+      const page = await readConversations.search(request.query, filter, pageRequestOf(request, digest, SEARCH_PAGES));
+      const results = page.items.map(({ conversation, messageId, snippet }) => ({ conversation, messageId: messageId ?? '', snippet }));
+      return { results, nextPageToken: nextPageToken(page, digest) };
+    },
+
+    async updateConversation({ conversation, updateMask }) {
+      if (conversation === undefined) throw fieldInvalid('conversation', 'is required');
+      const { id, etag, title, metaData } = conversation;
+      const paths = updateMask?.paths ?? [];
+      const patch = {
+        title: isMasked(paths, 'title', title !== '') ? title : undefined,
+        metaData: isMasked(paths, 'meta_data', metaData !== undefined) ? ((metaData ?? {}) as JsonObject) : undefined,
+      };
+      return { conversation: await changeConversation.update(idOf(id), patch, etag) };
+    },
+
+    async markConversationRead({ id, throughMessageId }) {
+      return { conversation: await changeConversation.markRead(idOf(id), idOf(throughMessageId)) };
+    },
+
+    async archiveConversation({ id, etag }) {
+      return { conversation: await changeConversation.archive(idOf(id), etag) };
+    },
+
+    async reopenConversation({ id, etag }) {
+      return { conversation: await changeConversation.reopen(idOf(id), etag) };
+    },
+
+    async closeConversation({ id, etag }) {
+      return { conversation: await changeConversation.close(idOf(id), etag) };
+    },
+
+    async deleteConversation({ id, etag, allowMissing }) {
+      await changeConversation.delete(idOf(id), etag, allowMissing);
+      return {};
+    },
+
+    async getConversationStatistics({ id }) {
+      return { statistics: await readConversations.statistics(idOf(id)) };
+    },
+  };
+}

@@ -1,0 +1,94 @@
+import { create, type MessageInitShape } from '@bufbuild/protobuf';
+import type { ServiceImpl } from '@connectrpc/connect';
+import {
+  ListMessageEventsRequestSchema,
+  MessageFilterSchema,
+  MessageInclude,
+  type MessageService,
+  type SendMessageResponseSchema,
+} from '../../gen/messaging/v1/message_service_pb.js';
+import { fieldInvalid } from '../domain/errors.ts';
+import { providerProto, toSegmentationView, typeProto } from '../domain/views.ts';
+import type { createChangeMessage } from '../services/change-message.ts';
+import type { createPreviewMessage } from '../services/preview-message.ts';
+import type { createReadMessages } from '../services/read-messages.ts';
+import type { createSendMessages, Sent } from '../services/send-message.ts';
+import { callerOf, tellSource } from './call.ts';
+import { filterDigest, nextPageToken, pageRequestOf } from './page-token.ts';
+import { draftOf, idOf, idsOf, messageFilterOf, optionalId } from './requests.ts';
+
+export interface MessageServiceOptions {
+  readonly sendMessages: ReturnType<typeof createSendMessages>;
+  readonly previewMessage: ReturnType<typeof createPreviewMessage>;
+  readonly readMessages: ReturnType<typeof createReadMessages>;
+  readonly changeMessage: ReturnType<typeof createChangeMessage>;
+}
+
+const sentResponse = ({ message, replayed }: Sent): MessageInitShape<typeof SendMessageResponseSchema> => ({ message, replayed });
+
+export function messageService(options: MessageServiceOptions): Partial<ServiceImpl<typeof MessageService>> {
+  const { sendMessages, previewMessage, readMessages, changeMessage } = options;
+  return {
+    async sendMessage({ message, requestId }, context) {
+      if (message === undefined) throw fieldInvalid('message', 'is required');
+      const [sent] = await sendMessages([{ draft: draftOf(message, 'message'), requestId: optionalId(requestId) }], callerOf(context));
+      return sent === undefined ? {} : sentResponse(sent);
+    },
+
+    async batchSendMessages({ requests }, context) {
+      const drafts = requests.map(({ message, requestId }, index) => {
+        if (message === undefined) throw fieldInvalid(`requests[${index}].message`, 'is required');
+        return { draft: draftOf(message, `requests[${index}].message`), requestId: optionalId(requestId) };
+      });
+      return { responses: (await sendMessages(drafts, callerOf(context))).map(sentResponse) };
+    },
+
+    async previewMessage({ message }) {
+      if (message === undefined) throw fieldInvalid('message', 'is required');
+      const { from, to, messageType, provider, segmentation, conversationId } = await previewMessage(draftOf(message, 'message'));
+      return {
+        fromAddress: from.text,
+        toAddress: to.text,
+        messageType: typeProto[messageType],
+        provider: providerProto[provider],
+        ...(segmentation === undefined ? {} : { segmentation: toSegmentationView(segmentation) }),
+        conversationId: conversationId ?? '',
+      };
+    },
+
+    async getMessage({ id, include }, context) {
+      const wanted = { conversation: include.includes(MessageInclude.CONVERSATION), events: include.includes(MessageInclude.EVENTS) };
+      const { value, source } = await readMessages.get(idOf(id), wanted);
+      tellSource(context, source);
+      const { message, conversation, events } = value;
+      return { message, ...(conversation === undefined ? {} : { conversation }), events: [...events] };
+    },
+
+    async batchGetMessages({ ids }, context) {
+      const { value, source } = await readMessages.getMany(idsOf(ids, 'ids'));
+      tellSource(context, source);
+      return { messages: [...value] };
+    },
+
+    async listMessages(request) {
+      const digest = filterDigest(MessageFilterSchema, request.filter);
+      const page = await readMessages.list(messageFilterOf(request.filter), pageRequestOf(request, digest));
+      return { messages: [...page.items], nextPageToken: nextPageToken(page, digest) };
+    },
+
+    async listMessageEvents(request) {
+      const messageId = idOf(request.messageId);
+      const digest = filterDigest(ListMessageEventsRequestSchema, create(ListMessageEventsRequestSchema, { messageId }));
+      const page = await readMessages.listEvents(messageId, pageRequestOf(request, digest));
+      return { events: [...page.items], nextPageToken: nextPageToken(page, digest) };
+    },
+
+    async cancelMessage({ id }) {
+      return { message: await changeMessage.cancel(idOf(id)) };
+    },
+
+    async retryMessage({ id, force, requestId }, context) {
+      return { message: await changeMessage.retry(idOf(id), force, optionalId(requestId), callerOf(context)) };
+    },
+  };
+}

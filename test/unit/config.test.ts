@@ -1,0 +1,98 @@
+import { describe, expect, it } from 'vitest';
+import { ConfigError, readConfig, variables } from '../../src/config.ts';
+
+const minimal = { DATABASE_URL: 'postgresql://app:hunter2@db:5432/messaging' };
+
+function refusal(environment: Readonly<Record<string, string>>): string {
+  try {
+    readConfig(environment);
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error('was accepted');
+}
+
+function linesAbout(report: string): string[] {
+  return report
+    .split('\n')
+    .filter((line) => line.startsWith('  '))
+    .map((line) => line.trim().replace(/:.*/, ''))
+    .sort();
+}
+
+describe('the configuration', () => {
+  it('needs nothing but the database', () => {
+    const config = readConfig(minimal);
+    expect(config.database.url).toBe(minimal.DATABASE_URL);
+    expect(config.cache).toBeUndefined();
+    expect(config.grpc).toMatchObject({ port: 50_051, tls: undefined });
+  });
+
+  it('turns the cache on with the names of the seed', () => {
+    const config = readConfig({
+      ...minimal,
+      REDIS_HOST: 'redis',
+      REDIS_PORT: '6380',
+      REDIS_DB: '2',
+      REDIS_PASSWORD: 'p',
+      CACHE_TTL_SECONDS: '60',
+    });
+    expect(config.cache).toMatchObject({ redis: { host: 'redis', port: 6_380, db: 2, password: 'p' }, ttlMs: 60_000 });
+  });
+
+  it('cannot be changed afterwards', () => {
+    expect(Object.isFrozen(readConfig(minimal))).toBe(true);
+  });
+
+  it('ignores variables that are not its own', () => {
+    expect(readConfig({ ...minimal, PATH: '/bin', GRPC_PROT: '1' })).toEqual(readConfig(minimal));
+  });
+
+  it('splits a list of senders at commas', () => {
+    expect(readConfig({ ...minimal, SENDER_ADDRESSES: ' +14155552671, shop@example.com,, ' }).senderAddresses).toEqual([
+      '+14155552671',
+      'shop@example.com',
+    ]);
+  });
+});
+
+describe('a wrong configuration', () => {
+  it('is reported at once, one line for each wrong variable', () => {
+    const wrong = {
+      REDIS_PORT: '0',
+      REDIS_DB: '-1',
+      REDIS_TLS: 'maybe',
+      CACHE_TTL_SECONDS: 'five minutes',
+      GRPC_PORT: '70000',
+      MAX_REQUEST_BYTES: '1.5',
+      LOG_LEVEL: 'loud',
+      TRACE_SAMPLE_RATIO: '1.5',
+    };
+    expect(linesAbout(refusal(wrong))).toEqual(['DATABASE_URL', ...Object.keys(wrong)].sort());
+  });
+
+  it('is described by what the variable means', () => {
+    expect(refusal({})).toContain(`DATABASE_URL: is not set. ${variables.DATABASE_URL.desc}`);
+    expect(refusal({ ...minimal, GRPC_PORT: 'x' })).toContain('GRPC_PORT: must be a whole number from 0 to 65535');
+  });
+
+  it('includes half of a key pair', () => {
+    expect(refusal({ ...minimal, TLS_CERT_FILE: 'cert.pem' })).toContain('TLS_CERT_FILE, TLS_KEY_FILE: set both or neither');
+    expect(refusal({ ...minimal, TLS_KEY_FILE: 'key.pem' })).toContain('TLS_CERT_FILE, TLS_KEY_FILE: set both or neither');
+  });
+
+  it.each(['', '  ', 'mysql://app:hunter2@db/x', 'hunter2', 'postgresql://'])('has the database URL %j', (url) => {
+    expect(linesAbout(refusal({ DATABASE_URL: url }))).toEqual(['DATABASE_URL']);
+  });
+
+  it('is reported without the values of secrets', () => {
+    const secret = 'hunter2';
+    const report = refusal({ DATABASE_URL: `mysql://app:${secret}@db/x`, REDIS_HOST: 'redis', REDIS_PASSWORD: secret, REDIS_PORT: 'x' });
+    expect(report).not.toContain(secret);
+  });
+
+  it.each(Object.entries(variables))('could be about %s, which has a meaning to show', (_, { desc }) => {
+    expect(desc).toMatch(/\.$/);
+  });
+});
