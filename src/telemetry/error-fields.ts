@@ -38,8 +38,10 @@ export function errorType(error: unknown): string {
   return asName(property(error, 'code')) ?? className(error);
 }
 
-const FRAME =
-  /^\s+at (?:(?:async |new )*[^()\n]{1,200} (?:\[as [^\]\n]{1,80}\] )?\([^()\n]{1,400}\)|(?:async )?(?:file:\/\/\/|node:|\/)[^\s()]{1,400}:\d+:\d+)$/;
+const PLACE = String.raw`(?:file:\/\/\/|node:|\/|<anonymous>)[^\s()]{0,400}(?::\d+:\d+)?`;
+const FRAME = new RegExp(
+  String.raw`^\s+at (?:[\w$.<># ]{1,200}(?: \[as [\w$.<># ]{1,80}\])? \((?:${PLACE}|index \d+|native)\)|(?:async )?${PLACE})$`,
+);
 
 /** Frames only. A wrapped error may carry several headers, and a message may have lines that look like frames: both are cut out. */
 function frames(error: Error, messages: readonly string[]): readonly string[] {

@@ -60,7 +60,6 @@ export function createLog(options: LogOptions): Log {
     level: options.level,
     base: { service: options.service ?? 'messaging-service' },
     timestamp: stdTimeFunctions.isoTime,
-    messageKey: 'message',
     formatters: { level: (label: string) => ({ level: label }) },
     mixin: traceFields,
   };

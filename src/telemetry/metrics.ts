@@ -1,5 +1,5 @@
 /** Every metric of the service. Labels are closed sets: never an id, an address or anything else a caller chose. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, type LabelValues, type OpenMetricsContentType, Registry } from 'prom-client';
 
 export const CACHE_OPERATIONS = ['get', 'set', 'delete'] as const;
 export type CacheOperation = (typeof CACHE_OPERATIONS)[number];
@@ -75,8 +75,13 @@ function remember<Value>(make: (key: string) => Value): (key: string) => Value {
 function timed<Label extends string>(histogram: Histogram<Label>, labels: Record<Label, string>) {
   const unsampled = histogram.labels(labels);
   return ({ seconds, trace }: RpcHandled): void => {
-    if (trace === undefined) unsampled.observe(seconds);
-    else histogram.observe({ labels, value: seconds, exemplarLabels: { trace_id: trace.traceId, span_id: trace.spanId } as never });
+    if (trace === undefined) {
+      unsampled.observe(seconds);
+      return;
+    }
+    const exemplar = { trace_id: trace.traceId, span_id: trace.spanId };
+    // prom-client's types take an exemplar for labels of the metric.
+    histogram.observe({ labels, value: seconds, exemplarLabels: exemplar as LabelValues<Label> });
   };
 }
 

@@ -10,9 +10,10 @@ const SCANNED_CHARS = 8_192;
 const TOKEN = new RegExp(
   [
     String.raw`(?<name>"[^"]*(?:""[^"]*)*(?:"|$)|\$\d+(?!\w))`,
-    String.raw`(?<comment>--[^\n]*|/\*[\s\S]*?(?:\*/|$))`,
+    // Block comments nest, which no expression can follow, and the service writes none: everything after the start of one goes.
+    String.raw`(?<comment>--[^\r\n]*|/\*[\s\S]*)`,
     String.raw`(?<escaped>[eE]'[^'\\]*(?:(?:''|\\[\s\S]|\\$)[^'\\]*)*(?:'|$))`,
-    String.raw`(?<string>(?:[bBxXnN]|[uU]&)?'[^']*(?:''[^']*)*(?:'|$))`,
+    `(?<string>(?:[bBxXnN]|[uU]&)?'[^']*(?:''[^']*)*(?:'|$))`,
     String.raw`(?<dollar>\$(?<tag>(?:[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*)?)\$[\s\S]*?(?:\$\k<tag>\$|$))`,
     String.raw`(?<number>\.?\d(?:[eE][+-]\d|[\w.])*)`,
     String.raw`(?<word>[A-Za-z_\u0080-\uffff][\w$\u0080-\uffff]*)`,

@@ -1,0 +1,69 @@
+/** The service as a process of its own, for what only a process shows: signals, crashes, several replicas. */
+import { superviseUntil } from '../../src/dev/supervised-process.ts';
+
+export interface ServiceProcess extends AsyncDisposable {
+  readonly grpcPort: number;
+  readonly httpPort: number;
+  readonly pid: number;
+  readonly exited: Promise<number>;
+  /** Asks it to end (SIGTERM) and resolves to its exit code. */
+  stop(): Promise<number>;
+  /** Ends it without a chance to tidy up (SIGKILL). */
+  kill(): Promise<number>;
+  /** Everything it has written, both streams. */
+  output(): string;
+}
+
+interface Serving {
+  readonly grpcPort: number;
+  readonly httpPort: number;
+}
+
+/** The ports from the log line that says where it serves, once that line is complete. */
+function findServing(output: string): Serving | undefined {
+  for (const line of output.slice(0, output.lastIndexOf('\n') + 1).split('\n')) {
+    if (!line.startsWith('{') || !line.includes('"serving"')) continue;
+    const { message: msg, grpc_port, http_port } = JSON.parse(line) as { message?: string; grpc_port?: number; http_port?: number };
+    if (msg === 'serving' && grpc_port !== undefined && http_port !== undefined) return { grpcPort: grpc_port, httpPort: http_port };
+  }
+  return undefined;
+}
+
+/** What the machine's own environment says of these would make a test depend on it. */
+function cleanEnvironment(): NodeJS.ProcessEnv {
+  const settings = /^(DATABASE_|REDIS_|CACHE_|GRPC_|HTTP_PORT|HTTP_HOST|TLS_|OTEL_|LOG_LEVEL|NODE_OPTIONS|VITEST)/;
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name)));
+}
+
+/** Runs `node src/main.ts` on free ports until it serves. Throws with its output when it ends before. */
+export async function startService(env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
+  let output = '';
+  let serving: Serving | undefined;
+  const child = await superviseUntil(
+    () => {
+      serving ??= findServing(output);
+      return serving !== undefined;
+    },
+    {
+      command: process.execPath,
+      args: ['src/main.ts'],
+      stopSignal: 'SIGTERM',
+      env: { ...cleanEnvironment(), GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', ...env },
+      onOutput: (text) => {
+        output += text;
+      },
+    },
+  );
+  if (serving === undefined) throw new Error('unreachable: it serves');
+  return {
+    ...serving,
+    pid: child.pid,
+    exited: child.exited,
+    stop: () => child.stop(),
+    kill: () => child.kill(),
+    output: () => output,
+    async [Symbol.asyncDispose]() {
+      await child.stop();
+    },
+  };
+}
