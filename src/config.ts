@@ -82,7 +82,9 @@ function read(environment: Readonly<Record<string, string | undefined>>) {
       for (const [name, error] of Object.entries(errors)) {
         const missing = error instanceof EnvMissingError;
         const { desc } = variables[name as keyof typeof variables];
-        problems.push(`  ${name}: ${missing ? 'is not set' : error?.message}. ${desc}`);
+        // A secret may have been pasted into the wrong variable.
+        const message = (error?.message ?? '').replaceAll(environment[name] || '\n', '…');
+        problems.push(`  ${name}: ${missing ? 'is not set' : message}. ${desc}`);
       }
     },
   });

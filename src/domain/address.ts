@@ -13,7 +13,7 @@ export interface Address {
   readonly key: string;
 }
 
-const EMAIL = /^[^\s@"(),:;<>[\]\\]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/i;
+const EMAIL = /^[^\s@"(),:;<>[\]\\\p{Cc}]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/iu;
 const SHORT_CODE = /^\d{3,8}$/;
 /** At most 11 letters, digits and spaces, at least one letter: what networks accept as an alphanumeric sender. */
 const SENDER_ID = /^(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 &_-]{0,10}$/;

@@ -58,7 +58,7 @@ export const channelOf = (type: MessageTypeProto, field: string): Channel => (me
 export const idOf = (text: string): string => text.toLowerCase();
 export const optionalId = (text: string): string | undefined => (text === '' ? undefined : idOf(text));
 export const optionalDate = (timestamp: Timestamp | undefined): Date | undefined => timestamp && timestampDate(timestamp);
-export const optionalMs = (duration: Duration | undefined): number | undefined => duration && durationMs(duration);
+const optionalMs = (duration: Duration | undefined): number | undefined => duration && durationMs(duration);
 
 /** Throws field_invalid for two spellings of one id, which the contract's rule cannot see. */
 export function idsOf(texts: readonly string[], field: string): readonly string[] {

@@ -4,9 +4,9 @@ import { redactFields, redactText } from './redact.ts';
 import { activeTrace } from './trace.ts';
 
 /** Values are redacted by key and by look; an Error, best under `err`, is told by type, code and frames, never by its message. */
-export type LogFields = object;
+type LogFields = object;
 
-export interface LogLine {
+interface LogLine {
   (message: string): void;
   (fields: LogFields, message: string): void;
 }

@@ -1,15 +1,12 @@
 /** Every metric of the service. Labels are closed sets: never an id, an address or anything else a caller chose. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type LabelValues, type OpenMetricsContentType, Registry } from 'prom-client';
 
-export const CACHE_OPERATIONS = ['get', 'set', 'delete'] as const;
-export type CacheOperation = (typeof CACHE_OPERATIONS)[number];
+type CacheOperation = 'get' | 'set' | 'delete';
 
 /** `refused`: Redis no longer held the token. `bypass`: Redis was not asked, or what it held is not ours. */
-export const CACHE_RESULTS = ['hit', 'miss', 'ok', 'refused', 'error', 'bypass'] as const;
-export type CacheResult = (typeof CACHE_RESULTS)[number];
+type CacheResult = 'hit' | 'miss' | 'ok' | 'refused' | 'error' | 'bypass';
 
-export const CACHE_ENTITIES = ['message', 'conversation'] as const;
-export type CacheEntity = (typeof CACHE_ENTITIES)[number];
+type CacheEntity = 'message' | 'conversation';
 
 const RPC_CODES: ReadonlySet<string> = new Set([
   ...['OK', 'CANCELLED', 'UNKNOWN', 'INVALID_ARGUMENT', 'DEADLINE_EXCEEDED', 'NOT_FOUND', 'ALREADY_EXISTS', 'PERMISSION_DENIED'],
@@ -18,7 +15,7 @@ const RPC_CODES: ReadonlySet<string> = new Set([
 ]);
 
 /** A method of the contract; one that does not exist has `_OTHER` for service and method. */
-export interface RpcMethod {
+interface RpcMethod {
   /** `messaging.v1.MessageService` */
   readonly service: string;
   /** `GetMessage` */
@@ -26,7 +23,7 @@ export interface RpcMethod {
   readonly type: 'unary' | 'server_stream' | 'client_stream' | 'bidi_stream';
 }
 
-export interface RpcHandled extends RpcMethod {
+interface RpcHandled extends RpcMethod {
   readonly system: 'grpc' | 'connectrpc';
   /** As gRPC spells it, `NOT_FOUND`. */
   readonly code: string;
@@ -35,7 +32,7 @@ export interface RpcHandled extends RpcMethod {
   readonly trace?: { readonly traceId: string; readonly spanId: string } | undefined;
 }
 
-export interface PoolState {
+interface PoolState {
   /** Connections open and free. */
   readonly idle: number;
   /** Connections open and taken. */
@@ -154,8 +151,8 @@ function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metri
   const counterOf = remember((key) => operations.labels(...key.split(' ')));
   const durationOf = remember((key) => duration.labels(...key.split(' ')));
   // A rate over a counter that is not there yet misses its first increment.
-  for (const entity of CACHE_ENTITIES) {
-    for (const result of ['hit', 'miss', 'bypass', 'error']) counterOf(`get ${result} ${entity}`).inc(0);
+  for (const entity of ['message', 'conversation'] satisfies CacheEntity[]) {
+    for (const result of ['hit', 'miss', 'bypass', 'error'] satisfies CacheResult[]) counterOf(`get ${result} ${entity}`).inc(0);
   }
   return {
     trackCacheOperation(operation, result, entity, seconds) {

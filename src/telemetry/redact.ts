@@ -1,7 +1,7 @@
 /** What may stand in a log line: no body, address, password, token or connection string, wherever in the line it is. */
 import { errorFields } from './error-fields.ts';
 
-export const REDACTED = '[redacted]';
+const REDACTED = '[redacted]';
 
 const MAX_TEXT_CHARS = 2_048;
 const MAX_ITEMS = 50;

@@ -1,4 +1,5 @@
 /** The service as a process of its own, for what only a process shows: signals, crashes, several replicas. */
+import { variables } from '../../src/config.ts';
 import { superviseUntil } from '../../src/dev/supervised-process.ts';
 
 export interface ServiceProcess extends AsyncDisposable {
@@ -31,8 +32,8 @@ function findServing(output: string): Serving | undefined {
 
 /** What the machine's own environment says of these would make a test depend on it. */
 function cleanEnvironment(): NodeJS.ProcessEnv {
-  const settings = /^(DATABASE_|REDIS_|CACHE_|GRPC_|HTTP_PORT|HTTP_HOST|TLS_|OTEL_|LOG_LEVEL|NODE_OPTIONS|VITEST)/;
-  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !settings.test(name)));
+  const isSetting = (name: string) => name in variables || /^(OTEL_|NODE_OPTIONS$|VITEST)/.test(name);
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
 }
 
 /** Runs `node src/main.ts` on free ports until it serves. Throws with its output when it ends before. */

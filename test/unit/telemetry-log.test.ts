@@ -60,7 +60,7 @@ describe('a log line', () => {
 
   test('tells an error by type, code, constraint and frames, and so its causes', () => {
     const { log, lines, parsed } = collect();
-    const cause = new UniqueViolation(`value "${CANARY}"\n    at ${CANARY} (file:///${CANARY}:1:1)`);
+    const cause = new UniqueViolation(`value "${CANARY}"\n    at frame (file:///${CANARY}.ts:1:1)`);
     const wrapped = Object.assign(new Error(`${cause.message} wrapped`, { cause }), { message: `later ${CANARY}` });
     wrapped.stack += `\n\nprevious UniqueViolation: ${cause.message}`;
     log.error({ err: wrapped, all: new AggregateError([cause], CANARY) }, 'failed');
