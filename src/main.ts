@@ -37,3 +37,5 @@ try {
   console.error(error.message);
   process.exitCode = 1;
 }
+// Everything is closed; a trace exporter that still waits to try again must not keep the process.
+process.exit();

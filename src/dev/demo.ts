@@ -5,7 +5,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { styleText } from 'node:util';
-import { createMessagingClient, type MessagingClient, MessagingError, MessageType, Provider } from '../client/messaging-client.ts';
+import { createMessagingClient, MessageType, type MessagingClient, MessagingError, Provider } from '../client/messaging-client.ts';
 import { findRun } from './run-lock.ts';
 
 interface Observed {
@@ -15,7 +15,10 @@ interface Observed {
   readonly traceId: string;
 }
 
-type Read = (options: { metadata: Record<string, string>; onHeaders: (headers: Readonly<Record<string, string>>) => void }) => Promise<unknown>;
+type Read = (options: {
+  metadata: Record<string, string>;
+  onHeaders: (headers: Readonly<Record<string, string>>) => void;
+}) => Promise<unknown>;
 
 /** Reads whose median is shown: one alone says more about the machine than about the cache. */
 const SAMPLES = 50;
@@ -96,7 +99,9 @@ async function showSpeed(client: MessagingClient): Promise<void> {
     hits.push((await observe('', read)).ms);
   }
   const [miss, hit] = [median(misses), median(hits)];
-  console.log(`\n  Median of ${SAMPLES}: miss ${miss.toFixed(2)} ms, hit ${hit.toFixed(2)} ms: a hit is ${(miss / hit).toFixed(1)} times as fast.\n`);
+  console.log(
+    `\n  Median of ${SAMPLES}: miss ${miss.toFixed(2)} ms, hit ${hit.toFixed(2)} ms: a hit is ${(miss / hit).toFixed(1)} times as fast.\n`,
+  );
 }
 
 const address = process.argv[2] ?? (await findRun())?.address?.grpc ?? 'localhost:50051';

@@ -2,13 +2,12 @@
  * One `make run` per clone. The lock is a listening socket, so it goes with its process however that ends, and whoever finds it
  * taken can ask the holder where it serves.
  */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 
 /** Relative to the clone: the path of a socket may have no more than about 100 characters. */
 const socketPath = '.data/run.sock';
-const addressPath = '.data/address.json';
 
 /** `host:port` of the running service; undefined while it starts. */
 export interface RunAddress {
@@ -42,7 +41,7 @@ export async function takeRunLock(): Promise<RunLock | undefined> {
   mkdirSync('.data', { recursive: true });
   if ((await findRun()) !== undefined) return undefined;
   // What a killed run left.
-  for (const path of [socketPath, addressPath]) rmSync(path, { force: true });
+  rmSync(socketPath, { force: true });
   let state: RunState = { pid: process.pid };
   const server = createServer((socket) => {
     socket.on('error', () => {});
@@ -54,7 +53,6 @@ export async function takeRunLock(): Promise<RunLock | undefined> {
   });
   server.unref();
   const release = () => {
-    rmSync(addressPath, { force: true });
     server.close();
     rmSync(socketPath, { force: true });
   };
@@ -62,7 +60,6 @@ export async function takeRunLock(): Promise<RunLock | undefined> {
   return {
     publish(address) {
       state = { ...state, address };
-      writeFileSync(addressPath, `${JSON.stringify(address)}\n`);
     },
     [Symbol.dispose]() {
       process.removeListener('exit', release);
