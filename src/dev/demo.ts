@@ -27,12 +27,12 @@ const MAX_READS_UNTIL_HIT = 200;
 
 async function observe(step: string, read: Read): Promise<Observed> {
   const traceId = randomBytes(16).toString('hex');
-  let source = '?';
+  let source = '-';
   const started = performance.now();
   await read({
     metadata: { traceparent: `00-${traceId}-${randomBytes(8).toString('hex')}-01` },
     onHeaders: (headers) => {
-      source = headers['x-cache'] ?? '?';
+      source = headers['x-cache'] ?? '-';
     },
   });
   return { step, source, ms: performance.now() - started, traceId };
