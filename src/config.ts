@@ -27,7 +27,7 @@ export const variables = {
   DATABASE_URL: postgresUrl({ desc: 'PostgreSQL connection string. Secret: holds the password.' }),
   DATABASE_POOL_MAX: integer(1, 500)({ default: 10, desc: 'PostgreSQL connections of this process at most.' }),
   DATABASE_STATEMENT_TIMEOUT_MS: integer(10, 600_000)({ default: 5_000, desc: 'PostgreSQL cancels a statement that runs longer.' }),
-  DATABASE_CONNECT_TIMEOUT_MS: integer(10, 600_000)({ default: 2_000, desc: 'Longest wait for a PostgreSQL connection.' }),
+  DATABASE_CONNECT_TIMEOUT_MS: integer(10, 600_000)({ default: 10_000, desc: 'Longest wait for a PostgreSQL connection.' }),
   DATABASE_MIGRATE_ON_START: bool({ default: false, desc: 'Bring the schema up to date before serving.' }),
   REDIS_HOST: str({ default: '', desc: 'Redis host name. Empty: the cache is off and every read goes to PostgreSQL.' }),
   REDIS_PORT: port({ default: 6379, desc: 'Redis port.' }),

@@ -48,6 +48,11 @@ type Lookup<View> =
   | { readonly source: 'miss'; readonly lease: string | undefined }
   | { readonly source: 'bypass' };
 
+interface Answer<T> {
+  readonly reply: T;
+  readonly seconds: number;
+}
+
 export function createCellCache<View>(entity: CachedEntity<View>, options: CellCacheOptions): CellCache<View> {
   const { commands, breaker, metrics, log } = options;
   const { name, codec } = entity;
@@ -56,11 +61,12 @@ export function createCellCache<View>(entity: CachedEntity<View>, options: CellC
   const keyOf = (id: string): string => `${options.keyPrefix}${name}:${id}`;
 
   /** Runs a command; undefined on any trouble, which the breaker counts when Redis did not answer at all. */
-  async function ask<T>(operation: 'get' | 'set' | 'delete', command: () => Promise<T>): Promise<{ readonly reply: T } | undefined> {
+  async function ask<T>(operation: 'get' | 'set' | 'delete', command: () => Promise<T>): Promise<Answer<T> | undefined> {
+    const started = performance.now();
     try {
       const reply = await command();
       breaker.succeeded();
-      return { reply };
+      return { reply, seconds: (performance.now() - started) / 1_000 };
     } catch (error) {
       if (isReply(error)) breaker.succeeded();
       else breaker.failed();
@@ -80,7 +86,7 @@ export function createCellCache<View>(entity: CachedEntity<View>, options: CellC
       const cell: Cell<View> = found === undefined ? { kind: 'foreign' } : codec.decode(found.reply);
       const lookup = await afterGet(id, cell);
       span.set('cache.result', lookup.source);
-      if (found !== undefined) metrics.trackCacheOperation('get', lookup.source, name);
+      if (found !== undefined) metrics.trackCacheOperation('get', lookup.source, name, found.seconds);
       if (lookup.source === 'hit') log.debug(`${title} cache hit: ${id}`);
       if (lookup.source === 'miss') log.debug(`${title} cache miss: ${id}`);
       return lookup;
@@ -120,7 +126,7 @@ export function createCellCache<View>(entity: CachedEntity<View>, options: CellC
       if (filled === undefined) return;
       const result = filled.reply ? 'ok' : 'refused';
       span.set('cache.result', result);
-      metrics.trackCacheOperation('set', result, name);
+      metrics.trackCacheOperation('set', result, name, filled.seconds);
       if (filled.reply) log.debug(`Cached ${name}: ${id}`);
     });
   }
@@ -160,7 +166,7 @@ export function createCellCache<View>(entity: CachedEntity<View>, options: CellC
       await withSpan('cache.delete', { 'cache.entity': name }, async () => {
         const dropped = await ask('delete', () => commands.delete(keyOf(id)));
         if (dropped === undefined) return;
-        metrics.trackCacheOperation('delete', 'ok', name);
+        metrics.trackCacheOperation('delete', 'ok', name, dropped.seconds);
         log.debug(`Invalidated ${name} cache: ${id}`);
       });
     },

@@ -66,17 +66,18 @@ export function connectRedis(options: RedisOptions, log: Log): RedisConnection {
     retryStrategy: (attempts) => Math.min(50 * attempts, MAX_RECONNECT_PAUSE_MS),
     scripts: { fillCell: { lua: FILL, numberOfKeys: 1 }, releaseCell: { lua: RELEASE, numberOfKeys: 1 } },
   }) as Redis & WithScripts;
-  let reachable = false;
+  let reachable: boolean | undefined;
   redis.on('ready', () => {
     reachable = true;
     log.info({ host: options.host, port: options.port }, 'redis connected');
   });
   redis.on('error', (error: unknown) => {
     // Reconnecting repeats the error until Redis is back; once is enough to know.
-    if (reachable) log.warn({ err: error }, 'redis connection lost; answering from PostgreSQL');
+    if (reachable !== false) log.warn({ err: error }, 'redis cannot be used; answering from PostgreSQL');
     reachable = false;
   });
   redis.on('close', () => {
+    if (reachable === true) log.warn('redis connection lost; answering from PostgreSQL');
     reachable = false;
   });
   return {

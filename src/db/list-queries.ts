@@ -1,5 +1,7 @@
 /** Keyset pages: each starts after the last item of the one before, so a page costs the same however deep it is. */
 import { type RawBuilder, sql } from 'kysely';
+import { channels, conversationStatuses } from '../domain/conversation.ts';
+import { directions, messageStatuses, messageTypes, providers } from '../domain/message.ts';
 import type { ConversationFilter, Cursor, MessageFilter, Page, PageRequest } from '../domain/ports.ts';
 import {
   type ConversationView,
@@ -9,12 +11,20 @@ import {
   toMessageEventView,
   toMessageView,
 } from '../domain/views.ts';
+import { type Choice, firstInOrder, firstOfTwo, type Order } from './first-in-order.ts';
 import type { Database, RowReaders } from './rows.ts';
 
 type Row = Record<string, unknown>;
 type Condition = RawBuilder<unknown>;
 
-const and = (conditions: readonly Condition[]): Condition => (conditions.length === 0 ? sql`true` : sql.join(conditions, sql` and `));
+/** Where in the indexes a filter looks; the rest of it is checked row by row. */
+interface Ranges {
+  readonly choices: readonly Choice[];
+  readonly conditions: readonly Condition[];
+}
+
+const NEWEST_FIRST: Order = { table: 'messages', time: 'created_at', name: 'createdAt' };
+const LATEST_ACTIVE_FIRST: Order = { table: 'conversations', time: 'active_at', name: 'activeAt' };
 
 /** Cuts the surplus row that tells whether there is another page. */
 export function pageOf<Item extends Row, T>(
@@ -29,20 +39,26 @@ export function pageOf<Item extends Row, T>(
   return rows.length > size && last !== undefined ? { items, next: cursor(last) } : { items };
 }
 
-/** Rows before the cursor in a descending order by time, then id. */
-function before(column: string, after: Cursor | undefined): readonly Condition[] {
-  return after === undefined ? [] : [sql`(${sql.ref(column)}, id) < (${after.key}::timestamptz, ${after.id}::uuid)`];
+/** Rows before the cursor. */
+function before({ time }: Order, after: Cursor | undefined): readonly Condition[] {
+  return after === undefined ? [] : [sql`(${sql.ref(time)}, id) < (${after.key}::timestamptz, ${after.id}::uuid)`];
 }
 
-function messageConditions(filter: Omit<MessageFilter, 'address'>): readonly Condition[] {
-  const { conversationIds, statuses, messageTypes, direction, parentId, createdAfter, createdBefore, providerMessageId } = filter;
+/** One of the values; any of `all` when the filter does not restrict, since an index is only ordered below a known value. */
+const oneOf = <Value extends string>(column: string, values: readonly Value[], all: readonly Value[]): Choice => {
+  return { column, type: 'text', values: values.length > 0 ? values : all };
+};
+
+function messageConditions(filter: MessageFilter): readonly Condition[] {
+  const { conversationIds, statuses, messageTypes: types, direction, parentId, providerMessageId } = filter;
+  const { address, createdAfter, createdBefore } = filter;
+  const lowered = address?.toLowerCase();
   return [
-    ...(conversationIds.length === 1 ? [sql`conversation_id = ${conversationIds[0]}`] : []),
-    ...(conversationIds.length > 1 ? [sql`conversation_id = any(${conversationIds}::uuid[])`] : []),
-    ...(statuses.length === 1 ? [sql`status = ${statuses[0]}`] : []),
-    ...(statuses.length > 1 ? [sql`status = any(${statuses}::text[])`] : []),
-    ...(messageTypes.length > 0 ? [sql`message_type = any(${messageTypes}::text[])`] : []),
+    ...(conversationIds.length > 0 ? [sql`conversation_id = any(${conversationIds}::uuid[])`] : []),
+    ...(statuses.length > 0 ? [sql`status = any(${statuses}::text[])`] : []),
+    ...(types.length > 0 ? [sql`message_type = any(${types}::text[])`] : []),
     ...(direction === undefined ? [] : [sql`direction = ${direction}`]),
+    ...(lowered === undefined ? [] : [sql`(lower(from_address) = ${lowered} or lower(to_address) = ${lowered})`]),
     ...(parentId === undefined ? [] : [sql`parent_id = ${parentId}`]),
     ...(createdAfter === undefined ? [] : [sql`created_at >= ${createdAfter.toISOString()}`]),
     ...(createdBefore === undefined ? [] : [sql`created_at < ${createdBefore.toISOString()}`]),
@@ -50,20 +66,42 @@ function messageConditions(filter: Omit<MessageFilter, 'address'>): readonly Con
   ];
 }
 
-/**
- * A filter by address is two ordered index scans, one per side, merged: `or` over two columns would read every message of the
- * address and sort it.
- */
+/** Uses the index of the field that leaves the fewest rows; without one, the index of status, direction and type. */
+function messageRanges(filter: MessageFilter): Ranges {
+  const { conversationIds, statuses, messageTypes: types, direction, ...rest } = filter;
+  if (filter.providerMessageId !== undefined) {
+    return { choices: [oneOf('provider', [], providers)], conditions: messageConditions(filter) };
+  }
+  if (filter.parentId !== undefined) return { choices: [], conditions: messageConditions(filter) };
+  if (conversationIds.length > 0) {
+    const choice: Choice = { column: 'conversation_id', type: 'uuid', values: conversationIds };
+    return { choices: [choice], conditions: messageConditions({ ...filter, conversationIds: [] }) };
+  }
+  const choices = [
+    oneOf('status', statuses, messageStatuses),
+    oneOf('direction', direction === undefined ? [] : [direction], directions),
+    oneOf('message_type', types, messageTypes),
+  ];
+  return { choices, conditions: messageConditions({ ...rest, conversationIds: [], statuses: [], messageTypes: [] }) };
+}
+
+/** A filter by address alone reads one index per side; nothing else narrows it enough. */
+function isByAddress({ address, conversationIds, parentId, providerMessageId }: MessageFilter): boolean {
+  return address !== undefined && conversationIds.length === 0 && parentId === undefined && providerMessageId === undefined;
+}
+
 function messagesQuery(readers: RowReaders, filter: MessageFilter, page: PageRequest): RawBuilder<Row> {
-  const { address, ...rest } = filter;
-  const conditions = [...messageConditions(rest), ...before('created_at', page.after)];
+  const limit = page.size + 1;
   const columns = sql.raw(readers.message.columns);
-  const tail = sql`order by created_at desc, id desc limit ${page.size + 1}`;
-  if (address === undefined) return sql<Row>`select ${columns} from messages where ${and(conditions)} ${tail}`;
-  const side = (mine: Condition) => sql`(select * from messages where ${and([mine, ...conditions])} ${tail})`;
-  return sql<Row>`
-    select ${columns} from (${side(sql`lower(from_address) = ${address.toLowerCase()}`)} union all
-      ${side(sql`lower(to_address) = ${address.toLowerCase()} and lower(from_address) <> ${address.toLowerCase()}`)}) messages ${tail}`;
+  const select = ({ choices, conditions }: Ranges, ...more: readonly Condition[]) =>
+    firstInOrder(NEWEST_FIRST, { columns, choices, conditions: [...more, ...conditions, ...before(NEWEST_FIRST, page.after)], limit });
+  if (!isByAddress(filter)) return select(messageRanges(filter));
+  const { address = '', ...others } = filter;
+  const ranges = { choices: [], conditions: messageConditions(others) };
+  const lowered = address.toLowerCase();
+  const sent = select(ranges, sql`lower(from_address) = ${lowered}`);
+  const received = select(ranges, sql`lower(to_address) = ${lowered}`, sql`lower(from_address) <> ${lowered}`);
+  return firstOfTwo(NEWEST_FIRST, sent, received, limit);
 }
 
 export async function listMessages(
@@ -83,28 +121,45 @@ export async function listMessageEvents(
   messageId: string,
   page: PageRequest,
 ): Promise<Page<MessageEventView>> {
-  const conditions = [
-    sql`message_id = ${messageId}`,
-    ...(page.after === undefined ? [] : [sql`sequence > ${Number(page.after.key)}::integer`]),
-  ];
   const { rows } = await sql<Row>`
-    select ${sql.raw(readers.event.columns)} from message_events where ${and(conditions)} order by sequence limit ${page.size + 1}`.execute(
-    database,
-  );
+    select ${sql.raw(readers.event.columns)} from message_events
+    where message_id = ${messageId} and sequence > ${Number(page.after?.key ?? 0)}::integer
+    order by sequence limit ${page.size + 1}`.execute(database);
   const fields = rows.map((row) => readers.event.fields(row));
   return pageOf(fields, page.size, toMessageEventView, ({ sequence, id }) => ({ key: String(sequence), id }));
 }
 
 /** All but the participant, who needs one index per side. */
-export function conversationConditions(filter: ConversationFilter): readonly Condition[] {
-  const { channelType, statuses, unreadOnly, activeAfter } = filter;
+export function conversationConditions({ channelType, statuses, unreadOnly, activeAfter }: ConversationFilter): readonly Condition[] {
   return [
     ...(channelType === undefined ? [] : [sql`channel_type = ${channelType}`]),
-    ...(statuses.length === 1 ? [sql`status = ${statuses[0]}`] : []),
-    ...(statuses.length > 1 ? [sql`status = any(${statuses}::text[])`] : []),
+    ...(statuses.length > 0 ? [sql`status = any(${statuses}::text[])`] : []),
     ...(unreadOnly ? [sql`unread_count > 0`] : []),
     ...(activeAfter === undefined ? [] : [sql`active_at >= ${activeAfter.toISOString()}`]),
   ];
+}
+
+function conversationsQuery(readers: RowReaders, filter: ConversationFilter, page: PageRequest): RawBuilder<Row> {
+  const limit = page.size + 1;
+  const columns = sql`${sql.raw(readers.conversation.columns)}, active_at as "activeAt"`;
+  const { participant, channelType, statuses, ...rest } = filter;
+  const status = oneOf('status', statuses, conversationStatuses);
+  const select = ({ choices, conditions }: Ranges) =>
+    firstInOrder(LATEST_ACTIVE_FIRST, {
+      columns,
+      choices,
+      conditions: [...conditions, ...before(LATEST_ACTIVE_FIRST, page.after)],
+      limit,
+    });
+  if (participant === undefined) {
+    const channel = oneOf('channel_type', channelType === undefined ? [] : [channelType], channels);
+    return select({ choices: [status, channel], conditions: conversationConditions({ ...rest, statuses: [] }) });
+  }
+  const others = conversationConditions({ ...filter, statuses: [] });
+  const side = (...mine: readonly Condition[]) => select({ choices: [status], conditions: [...mine, ...others] });
+  const ours = side(sql`from_key = ${participant}`);
+  const theirs = side(sql`to_key = ${participant}`, sql`from_key <> ${participant}`);
+  return firstOfTwo(LATEST_ACTIVE_FIRST, ours, theirs, limit);
 }
 
 export async function listConversations(
@@ -113,16 +168,9 @@ export async function listConversations(
   filter: ConversationFilter,
   page: PageRequest,
 ): Promise<Page<ConversationView>> {
-  const conditions = [...conversationConditions(filter), ...before('active_at', page.after)];
-  const columns = sql.raw(readers.conversation.columns);
-  const tail = sql`order by active_at desc, id desc limit ${page.size + 1}`;
-  const { participant } = filter;
-  const side = (mine: Condition) => sql`(select * from conversations where ${and([mine, ...conditions])} ${tail})`;
-  const source =
-    participant === undefined
-      ? side(sql`true`)
-      : sql`(${side(sql`from_key = ${participant}`)} union all ${side(sql`to_key = ${participant} and from_key <> ${participant}`)})`;
-  const { rows } = await sql<Row>`select ${columns}, active_at as "activeAt" from ${source} conversations ${tail}`.execute(database);
-  const fields = rows.map(({ activeAt, ...row }) => ({ ...readers.conversation.fields(row), activeAt: new Date(String(activeAt)) }));
-  return pageOf(fields, page.size, toConversationView, ({ activeAt, id }) => ({ key: activeAt.toISOString(), id }));
+  const { rows } = await conversationsQuery(readers, filter, page).execute(database);
+  const fields = rows.map(({ activeAt: _order, ...row }) => readers.conversation.fields(row));
+  return pageOf(fields, page.size, toConversationView, ({ lastMessageAt, createdAt, id }) => {
+    return { key: (lastMessageAt ?? createdAt).toISOString(), id };
+  });
 }

@@ -36,6 +36,8 @@ export async function openOrm(options: DatabaseOptions) {
       migrations: { migrationsList: [{ name: '2026-11-22-initial', class: InitialMigration }], transactional: true, snapshot: false },
       forceUtcTimezone: true,
       allowGlobalContext: false,
+      // Would connect at once, and create a database that is missing.
+      ensureDatabase: false,
       debug: false,
       // MikroORM writes failed statements, values included, to its own logger.
       logger: () => undefined,

@@ -33,7 +33,7 @@ export interface RowReader<Fields> {
   fields(row: Readonly<Record<string, unknown>>): Fields;
 }
 
-function rowReader<Fields>(metadata: EntityMetadata): RowReader<Fields> {
+function rowReader<Fields>(metadata: EntityMetadata, parseDate: (text: string) => Date): RowReader<Fields> {
   const properties = metadata.props.filter(({ persist }) => persist !== false);
   const dates = properties.filter(({ runtimeType }) => runtimeType === 'Date').map(({ name }) => name as string);
   const columns = properties.map(({ name, fieldNames }) => `"${metadata.tableName}"."${fieldNames[0]}" as "${name}"`);
@@ -43,7 +43,7 @@ function rowReader<Fields>(metadata: EntityMetadata): RowReader<Fields> {
       const fields: Record<string, unknown> = { ...row };
       for (const name of dates) {
         const text = fields[name];
-        if (typeof text === 'string') fields[name] = new Date(text);
+        if (typeof text === 'string') fields[name] = parseDate(text);
       }
       return fields as Fields;
     },
@@ -58,9 +58,12 @@ export interface RowReaders {
 
 export function rowReaders(orm: Orm): RowReaders {
   const metadata = orm.getMetadata();
+  // As entities are read: `new Date` takes the year 0001 in PostgreSQL's spelling for 2001.
+  const platform = orm.driver.getPlatform();
+  const parseDate = (text: string): Date => platform.parseDate(text);
   return {
-    message: rowReader(metadata.get(Message)),
-    event: rowReader(metadata.get(MessageEvent)),
-    conversation: rowReader(metadata.get(Conversation)),
+    message: rowReader(metadata.get(Message), parseDate),
+    event: rowReader(metadata.get(MessageEvent), parseDate),
+    conversation: rowReader(metadata.get(Conversation), parseDate),
   };
 }

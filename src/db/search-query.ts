@@ -11,10 +11,12 @@ interface MatchRow extends Record<string, unknown> {
   readonly snippet: string;
 }
 
-/** Messages and conversations that are ranked at most; a query that matches more is answered from this many of each. */
+/** Messages and conversations that are ranked at most; a query that matches more within its filter is answered from this many of each. */
 const MAX_CANDIDATES = 5_000;
 /** A hit in title or participants counts for more than one in a message. */
 const CONVERSATION_WEIGHT = 2;
+/** PostgreSQL stacks one operator per dash until a word follows, and fails at 32; a row of dashes is no negation anyway. */
+const MAX_DASHES = 25;
 const HEADLINE = 'StartSel="", StopSel="", MaxWords=24, MinWords=8, MaxFragments=1';
 
 /**
@@ -30,34 +32,36 @@ export async function searchConversations(
 ): Promise<Page<ConversationMatch>> {
   const { participant } = filter;
   const conditions = [
-    sql`true`,
     ...conversationConditions(filter),
     ...(participant === undefined ? [] : [sql`(from_key = ${participant} or to_key = ${participant})`]),
-    ...(page.after === undefined ? [] : [sql`(rank, id) < (${page.after.key}::numeric, ${page.after.id}::uuid)`]),
   ];
+  // Written out each time, not computed once in the query: PostgreSQL then knows how common the words are before it chooses an index.
+  const parse = query.split('-').length > MAX_DASHES ? 'plainto_tsquery' : 'websearch_to_tsquery';
+  const terms = sql`${sql.raw(parse)}('simple', ${query})`;
+  const within = sql.join([sql`search @@ ${terms}`, ...conditions], sql` and `);
+  const ofThose =
+    conditions.length === 0 ? sql`` : sql`and conversation_id in (select id from conversations where ${sql.join(conditions, sql` and `)})`;
+  const after =
+    page.after === undefined ? sql`` : sql`where (rank, conversation_id) < (${page.after.key}::numeric, ${page.after.id}::uuid)`;
   const { rows } = await sql<MatchRow>`
-    with query as materialized (select websearch_to_tsquery('simple', ${query}) as terms),
-    hits as (
-      (select conversation_id, id as message_id, ts_rank(search, terms) as score
-        from messages, query where search @@ terms limit ${MAX_CANDIDATES})
+    with hits as (
+      (select conversation_id, id as message_id, ts_rank(search, ${terms}) as score
+        from messages where search @@ ${terms} ${ofThose} limit ${MAX_CANDIDATES})
       union all
-      (select id, null, ts_rank(search, terms) * ${CONVERSATION_WEIGHT}::float4
-        from conversations, query where search @@ terms limit ${MAX_CANDIDATES})
+      (select id, null, ts_rank(search, ${terms}) * ${CONVERSATION_WEIGHT}::float4
+        from conversations where ${within} limit ${MAX_CANDIDATES})
     ),
     best as (
       select distinct on (conversation_id) conversation_id, message_id, round(score::numeric, 6) as rank
       from hits order by conversation_id, score desc, message_id desc
     ),
-    matched as (
-      select best.rank, best.message_id, conversations.* from best join conversations on conversations.id = best.conversation_id
-      where ${sql.join(conditions, sql` and `)}
-      order by rank desc, id desc limit ${page.size + 1}
-    )
-    select ${sql.raw(readers.conversation.columns)}, conversations.rank::float8 as rank, conversations.message_id as "messageId",
-      ts_headline('simple', left(coalesce(messages.body,
-        conversations.title || ' ' || conversations.participant_from || ' ' || conversations.participant_to), 100000), terms, ${HEADLINE}) as snippet
-    from matched conversations cross join query left join messages on messages.id = conversations.message_id
-    order by conversations.rank desc, conversations.id desc`.execute(database);
+    page as (select * from best ${after} order by rank desc, conversation_id desc limit ${page.size + 1})
+    select ${sql.raw(readers.conversation.columns)}, page.rank::float8 as rank, page.message_id as "messageId",
+      ts_headline('simple', left(case when messages.id is null
+        then concat_ws(' ', conversations.title, conversations.participant_from, conversations.participant_to)
+        else concat_ws(' ', messages.email ->> 'subject', messages.body) end, 100000), ${terms}, ${HEADLINE}) as snippet
+    from page join conversations on conversations.id = page.conversation_id left join messages on messages.id = page.message_id
+    order by page.rank desc, page.conversation_id desc`.execute(database);
   return pageOf(
     rows,
     page.size,

@@ -72,14 +72,12 @@ async function appendToExisting(database: Database, id: string, direction: Direc
   return rows[0];
 }
 
-async function nextSequence(database: Database, conversationId: string): Promise<number> {
+async function nextSequence(database: Database, conversationId: string): Promise<number | undefined> {
   const { rows } = await sql<{ sequence: number }>`
     update conversations set last_sequence = last_sequence + 1 where id = ${conversationId} returning last_sequence as sequence`.execute(
     database,
   );
-  const [row] = rows;
-  if (row === undefined) throw new Error('the conversation of an existing message is gone');
-  return row.sequence;
+  return rows[0]?.sequence;
 }
 
 const openPair = ({ channelType, fromKey, toKey }: Pick<ConversationFields, 'channelType' | 'fromKey' | 'toKey'>) => ({

@@ -63,7 +63,12 @@ export function conversationNotFound(ids: readonly string[]): DomainError {
   return notFound('conversation_not_found', 'conversation', ids);
 }
 
+/** The metadata name all. */
+const MAX_IDS_IN_TEXT = 3;
+
 function notFound(code: 'message_not_found' | 'conversation_not_found', noun: string, ids: readonly string[]): DomainError {
   const metadata = ids.length === 1 ? { id: ids.join() } : { ids: ids.join(',') };
-  return new DomainError(code, `${noun} ${ids.join(', ')} does not exist`, { metadata });
+  const others = ids.length > MAX_IDS_IN_TEXT ? ` and ${ids.length - MAX_IDS_IN_TEXT} more` : '';
+  const named = `${ids.slice(0, MAX_IDS_IN_TEXT).join(', ')}${others}`;
+  return new DomainError(code, ids.length === 1 ? `${noun} ${named} does not exist` : `${noun}s ${named} do not exist`, { metadata });
 }

@@ -144,8 +144,8 @@ export interface Tx {
   appendToOpen(fresh: ConversationFields, direction: Direction, at: Date): Promise<Appended>;
   /** Counts one new message into this conversation; undefined when it does not exist or is CLOSED. */
   appendToExisting(conversationId: string, direction: Direction, at: Date): Promise<Appended | undefined>;
-  /** Takes the next sequence number for an event about an existing message. */
-  nextSequence(conversationId: string): Promise<number>;
+  /** Takes the next sequence number for an event about an existing message; undefined when both were deleted in between. */
+  nextSequence(conversationId: string): Promise<number | undefined>;
   /** The open conversation of the same addresses, threads left out. */
   findOpenConversation(pair: Pick<ConversationFields, 'channelType' | 'fromKey' | 'toKey'>): Promise<Conversation | undefined>;
   /** Returns the open conversation of the pair, locked, or inserts `fresh`. */

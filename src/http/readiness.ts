@@ -42,6 +42,8 @@ export function watchReadiness({ database, redis, onChange, log }: ReadinessOpti
         if (now) log.info('ready');
         else log.warn({ dependencies }, 'not ready');
       }
+      // An abort that came during the check is not announced again.
+      if (signal.aborted) return;
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, INTERVAL_MS);
         signal.addEventListener(

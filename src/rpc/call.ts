@@ -8,8 +8,8 @@ export interface CallInfo {
   readonly method: string | undefined;
   /** The code that the handler or an interceptor decided on; undefined when the call did not get that far. */
   code: Code | 'OK' | undefined;
-  /** Set when the call was ended over its handler's head: what the caller was told, whatever the handler still does. */
-  endedWith: Code | undefined;
+  /** How the caller was told that the call ended, whatever the handler still does; undefined until then. */
+  told: Code | 'OK' | undefined;
   /** Who calls. */
   readonly caller: string;
 }
@@ -22,7 +22,7 @@ export const callKey = createContextKey<CallInfo | undefined>(undefined);
 const calls = new WeakMap<Http2ServerRequest, CallInfo>();
 
 export function openCall(request: Http2ServerRequest, method: string | undefined): CallInfo {
-  const call: CallInfo = { method, code: undefined, endedWith: undefined, caller: ANONYMOUS };
+  const call: CallInfo = { method, code: undefined, told: undefined, caller: ANONYMOUS };
   calls.set(request, call);
   return call;
 }

@@ -1,13 +1,67 @@
-/** How long a call may take, read from its headers before anything else of it has arrived. */
-import type { IncomingHttpHeaders } from 'node:http2';
+/** How long a call may take: read from its headers before anything else of it has arrived, and enforced whatever its handler does. */
+import { constants, type Http2ServerRequest, type Http2ServerResponse, type IncomingHttpHeaders } from 'node:http2';
+import type { DescMethod } from '@bufbuild/protobuf';
+import { callOf } from './call.ts';
+import { errorWith } from './errors.ts';
+import { endWithError } from './response.ts';
+import { protocolOf } from './wire-status.ts';
+
+export interface DeadlineLimits {
+  /** For unary calls that bring no deadline, and for the request of a stream to arrive. */
+  readonly defaultDeadlineMs: number;
+  readonly maxDeadlineMs: number;
+}
 
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
 
-/** The caller's deadline in ms, or undefined when there is none or it cannot be read (which the transport reports). */
-export function requestedTimeoutMs(headers: IncomingHttpHeaders): number | undefined {
-  const grpc = /^(\d{1,8})([HMSmun])$/.exec(String(headers['grpc-timeout'] ?? ''));
-  const [, amount, unit] = grpc ?? [];
-  if (amount !== undefined && unit !== undefined) return Number(amount) * (UNIT_MS[unit] ?? 0);
-  const connect = /^\d{1,10}$/.exec(String(headers['connect-timeout-ms'] ?? ''));
-  return connect === null ? undefined : Number(connect[0]);
+/** The caller's deadline in ms, undefined when there is none, or what is wrong with it. */
+type Asked = { readonly timeoutMs: number | undefined } | { readonly problem: string };
+
+function asked(headers: IncomingHttpHeaders): Asked {
+  const name = protocolOf(headers['content-type']).startsWith('grpc') ? 'grpc-timeout' : 'connect-timeout-ms';
+  const text = headers[name];
+  if (text === undefined) return { timeoutMs: undefined };
+  const form = name === 'grpc-timeout' ? /^(\d{1,8})([HMSmun])$/ : /^(\d{1,10})$/;
+  const [, amount, unit = 'm'] = form.exec(String(text)) ?? [];
+  if (amount === undefined) return { problem: `the header ${name} is malformed` };
+  return { timeoutMs: Number(amount) * (UNIT_MS[unit] ?? 0) };
+}
+
+/**
+ * Ends the call when its time is up, even if its body never arrives, its handler does not listen or its caller does not read. Returns
+ * false when the call is refused for its deadline, and ended.
+ */
+export function enforceDeadline(
+  request: Http2ServerRequest,
+  response: Http2ServerResponse,
+  method: DescMethod,
+  { defaultDeadlineMs, maxDeadlineMs }: DeadlineLimits,
+): boolean {
+  const refuse = (problem: string): false => {
+    endWithError(request, response, errorWith('request_malformed', problem));
+    return false;
+  };
+  const caller = asked(request.headers);
+  if ('problem' in caller) return refuse(caller.problem);
+  const { timeoutMs = method.methodKind === 'unary' ? defaultDeadlineMs : undefined } = caller;
+  if (timeoutMs !== undefined && timeoutMs > maxDeadlineMs) {
+    return refuse(`a deadline ${timeoutMs} ms ahead is more than this server allows, ${maxDeadlineMs} ms`);
+  }
+  const expire = (whole: boolean, afterMs: number): void => {
+    if (!whole && request.complete) return;
+    if (callOf(request)?.told !== undefined) response.stream.close(constants.NGHTTP2_CANCEL);
+    else
+      endWithError(
+        request,
+        response,
+        errorWith('deadline_exceeded', `no ${whole ? 'answer' : 'request'} within ${Math.round(afterMs)} ms`),
+      );
+  };
+  const timers: NodeJS.Timeout[] = [];
+  if (timeoutMs !== undefined) timers.push(setTimeout(expire, timeoutMs, true, timeoutMs));
+  if (method.methodKind === 'server_streaming') timers.push(setTimeout(expire, defaultDeadlineMs, false, defaultDeadlineMs));
+  response.once('close', () => {
+    for (const timer of timers) clearTimeout(timer);
+  });
+  return true;
 }

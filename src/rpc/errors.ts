@@ -3,6 +3,7 @@ import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import { Code, ConnectError } from '@connectrpc/connect';
 import { BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema } from '../../gen/google/rpc/error_details_pb.js';
 import { DomainError, type ErrorCode, type FieldViolation } from '../domain/errors.ts';
+import { undecodedFields, withoutValue } from './decode-error.ts';
 
 /** Reasons for failures that no use case knows of: the transport's own. */
 type TransportReason = 'request_malformed' | 'message_too_large' | 'method_unimplemented' | 'internal' | 'canceled';
@@ -42,6 +43,14 @@ const RESOURCE: Partial<Record<Reason, string>> = {
 
 const DOMAIN = 'messaging.v1';
 
+/** Clients take no more than 8 KiB of trailers for granted, and details are written there in base64. */
+const MAX_VIOLATIONS = 20;
+const MAX_FIELD_CHARACTERS = 120;
+const MAX_MESSAGE_CHARACTERS = 500;
+
+/** Half a surrogate pair cannot be encoded, and a status that cannot be encoded reaches nobody. */
+const cut = (text: string, characters: number): string => text.slice(0, characters).toWellFormed();
+
 type Detail = { readonly desc: DescMessage; readonly value: MessageInitShape<DescMessage> };
 
 const detail = <Desc extends DescMessage>(desc: Desc, value: MessageInitShape<Desc>): Detail => ({ desc, value });
@@ -53,41 +62,65 @@ interface Facts {
 
 function detailsOf(reason: Reason, message: string, { metadata, fields }: Facts): Detail[] {
   const details = [detail(ErrorInfoSchema, { reason: reason.toUpperCase(), domain: DOMAIN, metadata: { ...metadata } })];
-  if (fields.length > 0) details.push(detail(BadRequestSchema, { fieldViolations: fields.map((violation) => ({ ...violation })) }));
+  if (fields.length > 0) {
+    const fieldViolations = fields
+      .slice(0, MAX_VIOLATIONS)
+      .map(({ field, description }) => ({ field: cut(field, MAX_FIELD_CHARACTERS), description }));
+    details.push(detail(BadRequestSchema, { fieldViolations }));
+  }
   const waitMs = RETRY_AFTER_MS[reason];
   if (waitMs !== undefined) {
     const retryDelay = { seconds: BigInt(Math.trunc(waitMs / 1_000)), nanos: (waitMs % 1_000) * 1_000_000 };
     details.push(detail(RetryInfoSchema, { retryDelay }));
   }
   const resourceType = RESOURCE[reason];
-  if (resourceType !== undefined) {
-    const resourceName = metadata['id'] ?? metadata['ids'] ?? '';
+  const resourceName = metadata['id'];
+  if (resourceType !== undefined && resourceName !== undefined) {
     details.push(detail(ResourceInfoSchema, { resourceType, resourceName, description: message }));
   }
   return details;
 }
 
 /** An error with everything the contract promises for its reason. */
-export function errorWith(reason: Reason, message: string, facts: Partial<Facts> = {}): ConnectError {
+export function errorWith(reason: Reason, text: string, facts: Partial<Facts> = {}): ConnectError {
+  const message = cut(text, MAX_MESSAGE_CHARACTERS);
   const details = detailsOf(reason, message, { metadata: facts.metadata ?? {}, fields: facts.fields ?? [] });
   return new ConnectError(message, GRPC_CODE[reason], undefined, details);
 }
 
-/** What the transport raises without knowing the contract's reasons. */
-const TRANSPORT_REASON: Partial<Record<Code, Reason>> = {
-  [Code.InvalidArgument]: 'request_malformed',
-  [Code.ResourceExhausted]: 'message_too_large',
-  [Code.Unimplemented]: 'method_unimplemented',
-  [Code.DeadlineExceeded]: 'deadline_exceeded',
-  [Code.Unavailable]: 'draining',
-  [Code.Canceled]: 'canceled',
-  [Code.Internal]: 'internal',
-};
-
-/** The transport's error with the details it lacks. */
-export function withReason(code: Code, message: string): ConnectError {
-  const reason = TRANSPORT_REASON[code] ?? 'internal';
-  return new ConnectError(message, code, undefined, detailsOf(reason, message, { metadata: {}, fields: [] }));
+/** What the transport says of a message above its limits, in its own words. */
+const TOO_LARGE = /(read|write)MaxBytes (\d+)/;
+/**
+ * An error that the transport raised by itself, with the code and the details that the contract promises. Undefined for what is none
+ * of the contract's business, such as an unknown service asked of grpc.health. `input`: what the
+ * method takes.
+ */
+export function transportError(code: Code, message: string, input: DescMessage): ConnectError | undefined {
+  switch (code) {
+    case Code.ResourceExhausted: {
+      const [, direction, maxBytes] = TOO_LARGE.exec(message) ?? [];
+      if (maxBytes === undefined) return undefined;
+      return errorWith('message_too_large', `the ${direction === 'read' ? 'request' : 'response'} is larger than ${maxBytes} bytes`);
+    }
+    case Code.Unimplemented:
+      // Two messages where one belongs, or none, says nothing about the method.
+      return errorWith(message.startsWith('protocol error') ? 'request_malformed' : 'method_unimplemented', message);
+    case Code.DeadlineExceeded:
+      return errorWith('deadline_exceeded', message);
+    case Code.Unavailable:
+      return errorWith('draining', message);
+    case Code.Canceled:
+    case Code.Aborted:
+      return errorWith('canceled', message);
+    // What cannot be decoded is INTERNAL to the transport.
+    case Code.InvalidArgument:
+    case Code.Internal: {
+      const fields = undecodedFields(message, input).map((field) => ({ field, description: 'cannot be decoded' }));
+      return errorWith('request_malformed', withoutValue(message), { fields });
+    }
+    default:
+      return undefined;
+  }
 }
 
 /** True for a failure that is a bug of this service. */
@@ -96,8 +129,9 @@ export function isBug(error: unknown): boolean {
 }
 
 /** What the caller is told; of a bug nothing of the inside. */
-export function toConnectError(error: unknown): ConnectError {
+export function toConnectError(error: unknown, input: DescMessage): ConnectError {
   if (error instanceof DomainError) return errorWith(error.code, error.message, error);
-  if (error instanceof ConnectError) return error.details.length > 0 ? error : withReason(error.code, error.rawMessage);
+  if (error instanceof ConnectError)
+    return error.details.length > 0 ? error : (transportError(error.code, error.rawMessage, input) ?? error);
   return errorWith('internal', 'internal error');
 }

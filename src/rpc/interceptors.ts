@@ -6,7 +6,7 @@ import { DomainError, type FieldViolation } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
 import { callKey } from './call.ts';
 import { isBug, toConnectError } from './errors.ts';
-import { textViolations } from './text-rules.ts';
+import { valueViolations } from './value-rules.ts';
 
 async function* mapErrors<T>(items: AsyncIterable<T>, map: (error: unknown) => unknown): AsyncGenerator<T> {
   try {
@@ -21,7 +21,7 @@ export function errorInterceptor(log: Log): Interceptor {
   return (next) => async (request) => {
     const call = request.contextValues.get(callKey);
     const translate = (error: unknown): unknown => {
-      const translated = toConnectError(error);
+      const translated = toConnectError(error, request.method.input);
       if (call !== undefined) call.code = translated.code;
       const rpc = `${request.service.typeName}/${request.method.name}`;
       if (isBug(error)) log.error({ rpc, err: error }, 'call failed by a bug');
@@ -61,7 +61,7 @@ export function validationInterceptor(): Interceptor {
     const result = validator.validate(schema, message);
     if (result.kind === 'error') throw result.error;
     const broken = result.kind === 'invalid' ? result.violations.map(violationOf) : [];
-    const fields = [...broken, ...textViolations(schema, { ...message })];
+    const fields = [...broken, ...valueViolations(schema, { ...message })];
     const [first] = fields;
     if (first === undefined) return;
     const sentence = first.field === '' ? first.description : `${first.field}: ${first.description}`;

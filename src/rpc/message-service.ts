@@ -14,7 +14,7 @@ import type { createPreviewMessage } from '../services/preview-message.ts';
 import type { createReadMessages } from '../services/read-messages.ts';
 import type { createSendMessages, Sent } from '../services/send-message.ts';
 import { callerOf, tellSource } from './call.ts';
-import { filterDigest, nextPageToken, pageRequestOf } from './page-token.ts';
+import { EVENT_PAGES, filterDigest, nextPageToken, pageRequestOf } from './page-token.ts';
 import { draftOf, idOf, idsOf, messageFilterOf, optionalId } from './requests.ts';
 
 export interface MessageServiceOptions {
@@ -79,7 +79,7 @@ export function messageService(options: MessageServiceOptions): Partial<ServiceI
     async listMessageEvents(request) {
       const messageId = idOf(request.messageId);
       const digest = filterDigest(ListMessageEventsRequestSchema, create(ListMessageEventsRequestSchema, { messageId }));
-      const page = await readMessages.listEvents(messageId, pageRequestOf(request, digest));
+      const page = await readMessages.listEvents(messageId, pageRequestOf(request, digest, EVENT_PAGES));
       return { events: [...page.items], nextPageToken: nextPageToken(page, digest) };
     },
 

@@ -1,11 +1,10 @@
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import { Code } from '@connectrpc/connect';
-import { codeFromHttpStatus } from '@connectrpc/connect/protocol-connect';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { startServerSpan } from '../telemetry/trace.ts';
 import { type CallInfo, codeName, openCall } from './call.ts';
-import { isGrpc, watchStatus } from './response.ts';
+import { protocolOf } from './wire-status.ts';
 
 const STREAM_TYPE = {
   unary: 'unary',
@@ -27,14 +26,6 @@ const SERVER_ERRORS: ReadonlySet<Code> = new Set([
 /** A method that does not exist must not become a label of its own. */
 const OTHER = '_OTHER';
 
-function outcomeOf(status: number | undefined, { code, endedWith }: CallInfo, response: Http2ServerResponse): Code | 'OK' {
-  if (endedWith !== undefined) return endedWith;
-  if (status !== undefined) return status === 0 ? 'OK' : (status as Code);
-  if (!response.stream.headersSent) return Code.Canceled;
-  if (code !== undefined) return code;
-  return response.statusCode === 200 ? Code.Unknown : codeFromHttpStatus(response.statusCode);
-}
-
 /**
  * Counts, times and traces one HTTP/2 stream from its headers to its end, also when no handler ever sees it, and runs `handle`
  * inside its span.
@@ -44,26 +35,23 @@ export function observeCall(
   response: Http2ServerResponse,
   method: DescMethod | undefined,
   metrics: Metrics,
-  handle: () => void,
+  handle: (call: CallInfo) => void,
 ): void {
   const started = performance.now();
   const service = method?.parent.typeName ?? OTHER;
   const name = method?.name ?? OTHER;
   const call = openCall(request, method === undefined ? undefined : `${service}/${name}`);
-  const system = isGrpc(request) ? 'grpc' : 'connectrpc';
+  const system = protocolOf(request.headers['content-type']).startsWith('grpc') ? 'grpc' : 'connectrpc';
   const span = startServerSpan({ headers: request.headers, system, method: call.method ?? OTHER });
   const type = method === undefined ? 'unary' : STREAM_TYPE[method.methodKind];
   metrics.rpcStarted({ service, method: name, type });
-  let status: number | undefined;
-  watchStatus(response, (written) => {
-    status = written;
-  });
   response.once('close', () => {
-    const outcome = outcomeOf(status, call, response);
+    // A caller that was told nothing has gone away before.
+    const outcome = call.told ?? Code.Canceled;
     const code = codeName(outcome);
     const seconds = (performance.now() - started) / 1_000;
     metrics.rpcHandled({ service, method: name, type, system, code, seconds, trace: span.sampled });
     span.end(code, outcome !== 'OK' && SERVER_ERRORS.has(outcome));
   });
-  span.run(handle);
+  span.run(() => handle(call));
 }

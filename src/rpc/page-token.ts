@@ -4,17 +4,27 @@ import { type DescMessage, type MessageShape, toBinary } from '@bufbuild/protobu
 import { DomainError } from '../domain/errors.ts';
 import type { Cursor, Page, PageRequest } from '../domain/ports.ts';
 
-export interface PageLimits {
+export interface PageKind {
   readonly byDefault: number;
   readonly atMost: number;
+  /** Whether a text can be what the list is ordered by; PostgreSQL would refuse anything else as a failure of its own. */
+  isKey(text: string): boolean;
 }
 
-export const LIST_PAGES: PageLimits = { byDefault: 50, atMost: 200 };
-export const SEARCH_PAGES: PageLimits = { byDefault: 20, atMost: 50 };
+function isTime(text: string): boolean {
+  const date = new Date(text);
+  // PostgreSQL has no year 0.
+  return !Number.isNaN(date.getTime()) && date.toISOString() === text && /^(?!0000)\d{4}-/.test(text);
+}
+
+/** Ordered by a time. */
+export const LIST_PAGES: PageKind = { byDefault: 50, atMost: 200, isKey: isTime };
+/** Ordered by a sequence number. */
+export const EVENT_PAGES: PageKind = { byDefault: 50, atMost: 200, isKey: (text) => /^\d{1,9}$/.test(text) };
+/** Ordered by a rank. */
+export const SEARCH_PAGES: PageKind = { byDefault: 20, atMost: 50, isKey: (text) => /^\d{1,9}\.\d{6}$/.test(text) };
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
-/** What lists are ordered by: a time, a number. */
-const KEY = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z|\d{1,15}(\.\d{1,6})?)$/;
 
 /** Digest of what must not change between pages. */
 export function filterDigest<Desc extends DescMessage>(
@@ -32,9 +42,9 @@ function invalid(description: string): DomainError {
   return new DomainError('page_token_invalid', `page_token ${description}`, { fields: [{ field: 'page_token', description }] });
 }
 
-function cursorOf(token: string, digest: string): Cursor {
+function cursorOf(token: string, digest: string, { isKey }: PageKind): Cursor {
   const [version, boundTo, key, id, ...rest] = Buffer.from(token, 'base64url').toString('utf8').split(' ');
-  const wellFormed = version === 'p1' && rest.length === 0 && key !== undefined && KEY.test(key) && id !== undefined && UUID.test(id);
+  const wellFormed = version === 'p1' && rest.length === 0 && key !== undefined && isKey(key) && id !== undefined && UUID.test(id);
   if (!wellFormed) throw invalid('is malformed; pass next_page_token of the previous response unchanged');
   if (boundTo !== digest) throw invalid('belongs to another filter; start again without it');
   return { key, id };
@@ -44,10 +54,10 @@ function cursorOf(token: string, digest: string): Cursor {
 export function pageRequestOf(
   { pageSize, pageToken }: { readonly pageSize: number; readonly pageToken: string },
   digest: string,
-  limits: PageLimits = LIST_PAGES,
+  kind: PageKind = LIST_PAGES,
 ): PageRequest {
-  const size = pageSize === 0 ? limits.byDefault : Math.min(pageSize, limits.atMost);
-  return pageToken === '' ? { size } : { size, after: cursorOf(pageToken, digest) };
+  const size = pageSize === 0 ? kind.byDefault : Math.min(pageSize, kind.atMost);
+  return pageToken === '' ? { size } : { size, after: cursorOf(pageToken, digest, kind) };
 }
 
 /** Empty on the last page. */

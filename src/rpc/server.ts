@@ -8,13 +8,15 @@ import {
   type Http2ServerResponse,
   type ServerHttp2Session,
 } from 'node:http2';
+import type { Duplex } from 'node:stream';
 import type { DescMethod } from '@bufbuild/protobuf';
-import { type ConnectRouter, createConnectRouter, createContextValues, type Interceptor } from '@connectrpc/connect';
-import { connectNodeAdapter } from '@connectrpc/connect-node';
+import { type ConnectRouter, createConnectRouter, type Interceptor } from '@connectrpc/connect';
+import type { UniversalHandler } from '@connectrpc/connect/protocol';
+import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { callKey, callOf } from './call.ts';
-import { requestedTimeoutMs } from './deadline.ts';
+import { answerCall } from './adapter.ts';
+import { enforceDeadline } from './deadline.ts';
 import { errorWith } from './errors.ts';
 import { observeCall } from './observe-call.ts';
 import { endWithError } from './response.ts';
@@ -50,55 +52,74 @@ const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 100;
 /** A connection that never sends a request is closed after this. */
 const SILENT_CONNECTION_TIMEOUT_MS = 30_000;
+const DRAINING = 'this server is shutting down; call another one';
+const TLS_HANDSHAKE_TIMEOUT_MS = 5_000;
+/** For calls that are cut off to learn so, before their connections are. */
+const LAST_WORDS_MS = 200;
 
 function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2Server {
   const settings = { maxConcurrentStreams, maxHeaderListSize: MAX_HEADER_BYTES };
   const limits = { settings, maxHeaderListPairs: MAX_HEADER_PAIRS, unknownProtocolTimeout: 1_000 };
   if (tls === undefined) return createServer(limits);
-  return createSecureServer({ ...limits, cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile), ALPNProtocols: ['h2'] });
+  const secure = { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS };
+  return createSecureServer({ ...limits, ...secure, ALPNProtocols: ['h2'] });
 }
 
-/** Ends the call when its time is up, even if its body never arrives or its handler does not listen. */
-function enforceDeadline(request: Http2ServerRequest, response: Http2ServerResponse, method: DescMethod, options: ServerOptions): void {
-  const asked = requestedTimeoutMs(request.headers);
-  const timeoutMs = asked ?? (method.methodKind === 'unary' ? options.defaultDeadlineMs : undefined);
-  if (timeoutMs === undefined) return;
-  const timer = setTimeout(
-    () => endWithError(request, response, errorWith('deadline_exceeded', `no answer within ${Math.round(timeoutMs)} ms`)),
-    Math.min(timeoutMs, options.maxDeadlineMs),
-  );
-  response.once('close', () => clearTimeout(timer));
-}
+/** JSON that names what this server does not know is refused, as protobuf's JSON mapping asks: a misspelt field must not be ignored. */
+const JSON_OPTIONS = { ignoreUnknownFields: false, textDecoder: new TextDecoder('utf-8', { fatal: true }) };
 
-function methodTable({ routes }: ServerParts): ReadonlyMap<string, DescMethod> {
-  const router = createConnectRouter();
+function handlerTable({ routes, interceptors }: ServerParts, options: ServerOptions): ReadonlyMap<string, UniversalHandler> {
+  const router = createConnectRouter({
+    interceptors: [...interceptors],
+    readMaxBytes: options.maxRequestBytes,
+    writeMaxBytes: options.maxResponseBytes,
+    acceptCompression: [compressionGzip, compressionBrotli],
+    jsonOptions: JSON_OPTIONS,
+  });
   for (const route of routes) route(router);
-  return new Map(router.handlers.map(({ requestPath, method }) => [requestPath, method]));
+  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
+}
+
+interface RunningCall {
+  readonly request: Http2ServerRequest;
+  readonly response: Http2ServerResponse;
+  readonly method: DescMethod | undefined;
+}
+
+/** Throws what listen() reports, e.g. EADDRINUSE. */
+async function listen(server: Http2Server, { host, port }: ServerOptions): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the server has no port');
+  return address.port;
 }
 
 /** Throws what listen() reports, e.g. EADDRINUSE. */
 export async function startRpcServer(options: ServerOptions, parts: ServerParts): Promise<RpcServer> {
-  const methods = methodTable(parts);
-  let draining = false;
-  const adapter = connectNodeAdapter({
-    routes: (router) => {
-      for (const route of parts.routes) route(router);
-    },
-    interceptors: [...parts.interceptors],
-    readMaxBytes: options.maxRequestBytes,
-    writeMaxBytes: options.maxResponseBytes,
-    maxTimeoutMs: options.maxDeadlineMs,
-    contextValues: (request) => createContextValues().set(callKey, callOf(request as Http2ServerRequest)),
-  });
-
+  const { log, metrics } = parts;
+  const handlers = handlerTable(parts, options);
   const server = createHttp2Server(options);
+  const sockets = new Set<Duplex>();
   const sessions = new Set<ServerHttp2Session>();
   const calledSessions = new WeakSet<ServerHttp2Session>();
+  const running = new Set<RunningCall>();
+  let draining = false;
+
+  server.on('connection', (socket: Duplex) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
   server.on('session', (session) => {
     sessions.add(session);
     session.once('close', () => sessions.delete(session));
     // A peer that breaks the protocol ends its own connection; without a listener it would end the process.
-    session.on('error', (error) => parts.log.debug({ err: error }, 'connection failed'));
+    session.on('error', (error) => log.debug({ err: error }, 'connection failed'));
     session.setTimeout(SILENT_CONNECTION_TIMEOUT_MS, () => {
       if (!calledSessions.has(session)) session.close();
     });
@@ -106,35 +127,39 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
   server.on('request', (request, response) => {
     if (request.stream.session !== undefined) calledSessions.add(request.stream.session as ServerHttp2Session);
     const path = request.url.split('?', 1)[0] ?? '';
-    const method = methods.get(path);
-    observeCall(request, response, method, parts.metrics, () => {
-      if (draining) return endWithError(request, response, errorWith('draining', 'this server is shutting down; call another one'));
-      if (method === undefined) return endWithError(request, response, errorWith('method_unimplemented', `there is no method ${path}`));
-      enforceDeadline(request, response, method, options);
-      adapter(request, response);
+    const handler = handlers.get(path);
+    const run: RunningCall = { request, response, method: handler?.method };
+    running.add(run);
+    response.once('close', () => running.delete(run));
+    observeCall(request, response, run.method, metrics, (call) => {
+      if (draining) return endWithError(request, response, errorWith('draining', DRAINING));
+      if (handler === undefined) return endWithError(request, response, errorWith('method_unimplemented', `there is no method ${path}`));
+      if (enforceDeadline(request, response, handler.method, options)) void answerCall(handler, request, response, call, log);
     });
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(options.port, options.host, () => {
-      server.off('error', reject);
-      resolve();
-    });
-  });
+  const port = await listen(server, options);
 
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('the server has no port');
+  const cutOff = (isOver: (run: RunningCall) => boolean): void => {
+    const error = errorWith('draining', DRAINING);
+    for (const run of [...running]) if (isOver(run)) endWithError(run.request, run.response, error);
+  };
   return {
-    port: address.port,
+    port,
     async close(timeoutMs) {
       draining = true;
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // Its caller may keep such a stream open for ever.
+      cutOff(({ method }) => method?.methodKind === 'bidi_streaming');
       for (const session of sessions) session.close();
-      const timer = setTimeout(() => {
-        for (const session of sessions) session.destroy();
-      }, timeoutMs);
+      const timers = [
+        setTimeout(cutOff, timeoutMs, () => true),
+        setTimeout(() => {
+          for (const session of sessions) session.destroy();
+          for (const socket of sockets) socket.destroy();
+        }, timeoutMs + LAST_WORDS_MS),
+      ];
       await closed;
-      clearTimeout(timer);
+      for (const timer of timers) clearTimeout(timer);
     },
   };
 }

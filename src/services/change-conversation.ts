@@ -36,7 +36,7 @@ export function createChangeConversation({ store }: { readonly store: Store }) {
     });
 
   return {
-    update(id: string, patch: ConversationPatch, etag: string): Promise<ConversationView> {
+    async update(id: string, patch: ConversationPatch, etag: string): Promise<ConversationView> {
       if (patch.metaData !== undefined) checkMetaData(patch.metaData, 'conversation.meta_data');
       return change(id, etag, (conversation) => {
         if (patch.title !== undefined) conversation.title = patch.title;

@@ -19,7 +19,7 @@ export function createChangeMessage({ store, clock, newId }: ChangeMessageOption
     if (found === undefined) throw messageNotFound([id]);
     const sequence = await tx.nextSequence(found.conversationId);
     const message = await tx.lockMessage(id);
-    if (message === undefined) throw messageNotFound([id]);
+    if (sequence === undefined || message === undefined) throw messageNotFound([id]);
     const at = clock.now();
     const statusBefore = message.status;
     apply(message, at);
@@ -51,7 +51,10 @@ export function createChangeMessage({ store, clock, newId }: ChangeMessageOption
     retry: (id: string, force: boolean, requestId: string | undefined, caller: string): Promise<MessageView> =>
       store.transaction(async (tx) => {
         const key = { caller, requestId, contentHash: contentHash('retry', { id, force }), resourceId: id, at: clock.now() };
-        if ((await claimOrReplay(tx, key, 'message_id')) !== undefined) return tx.messageView(id);
+        if ((await claimOrReplay(tx, key, 'message_id')) !== undefined) {
+          if ((await tx.findMessage(id)) === undefined) throw messageNotFound([id]);
+          return tx.messageView(id);
+        }
         return change(tx, id, 'retried', (message, at) => message.retry(at, force));
       }),
   };

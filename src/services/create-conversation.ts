@@ -26,7 +26,7 @@ export interface CreatedConversation {
 
 /** Returns the open conversation of an address pair, creating it when there is none; two callers never create two. */
 export function createCreateConversation({ store, clock, newId }: { readonly store: Store; readonly clock: Clock; readonly newId: NewId }) {
-  return (draft: ConversationDraft, caller: string): Promise<CreatedConversation> => {
+  return async (draft: ConversationDraft, caller: string): Promise<CreatedConversation> => {
     const ours = parseSender(draft.participantFrom, draft.channel, 'participant_from');
     const parse = draft.channel === 'email' ? parseEmail : parsePhone;
     const theirs = parse(draft.participantTo, 'participant_to');

@@ -72,7 +72,7 @@ export function prepareMessage(draft: OutboundDraft, senderKeys: ReadonlySet<str
   const from = parseSender(fromAddress, to.channel, `${path}.from_address`);
   if (senderKeys.size > 0 && !senderKeys.has(from.key)) {
     throw new DomainError('sender_not_allowed', `${path}.from_address is not one of the configured senders`, {
-      metadata: { field: `${path}.from_address` },
+      metadata: { from_address: from.text },
     });
   }
   const messageType = settleType(draft, to);

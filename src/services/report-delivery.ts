@@ -48,7 +48,7 @@ export function createReportDelivery({ store, clock, newId }: { readonly store: 
       const { id, conversationId } = await findReported(tx, report);
       const sequence = await tx.nextSequence(conversationId);
       const message = await tx.lockMessage(id);
-      if (message === undefined) throw messageNotFound([id]);
+      if (sequence === undefined || message === undefined) throw messageNotFound([id]);
       const at = clock.now();
       const statusBefore = message.status;
       const statusEvent = statusEventOf(report);

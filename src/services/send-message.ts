@@ -151,8 +151,9 @@ export function createSendMessages({ store, clock, newId, senderKeys }: SendMess
         sent.set(index, { message: toMessageView(known), replayed: true });
       }
       const fresh = items.filter(({ index }) => !replayed.has(index));
-      // Conversations are locked in one order for all callers, so that two batches cannot wait for each other.
-      for (const item of byKey(fresh, ({ prepared: { conversationId, from, to } }) => conversationId ?? `${from.key} ${to.key}`)) {
+      // Conversations are locked in one order for all callers, so that two batches cannot wait for each other: by addresses, which
+      // those of a named conversation share, and then by name.
+      for (const item of byKey(fresh, ({ prepared: { conversationId = '', from, to } }) => `${from.key} ${to.key} ${conversationId}`)) {
         sent.set(item.index, { message: await storeOne(tx, item, caller, now), replayed: false });
       }
       return [...sent].toSorted(([left], [right]) => left - right).map(([, answer]) => answer);

@@ -4,7 +4,7 @@ import { withoutValues } from '../../src/telemetry/driver-spans.ts';
 import { startTelemetry } from '../../src/telemetry/otel.ts';
 import { keepCallersContext } from '../../src/telemetry/pipelined-context.ts';
 import { activeTrace, startServerSpan, withSpan } from '../../src/telemetry/trace.ts';
-import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from './telemetry-receiver.ts';
+import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../support/otlp-receiver.ts';
 
 const CANARY = 'canary-4155552671';
 const TRACE = '0af7651916cd43dd8448eb211c80319c';

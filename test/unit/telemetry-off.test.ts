@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startTelemetry } from '../../src/telemetry/otel.ts';
 import { activeTrace, startServerSpan, withSpan } from '../../src/telemetry/trace.ts';
-import { startOtlpReceiver } from './telemetry-receiver.ts';
+import { startOtlpReceiver } from '../support/otlp-receiver.ts';
 
 test('without telemetry at all, spans do nothing and work goes on', async () => {
   const call = startServerSpan({ headers: {}, system: 'grpc', method: 'a/B' });

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { startTelemetry } from '../../src/telemetry/otel.ts';
 import { withSpan } from '../../src/telemetry/trace.ts';
-import { startOtlpReceiver } from './telemetry-receiver.ts';
+import { startOtlpReceiver } from '../support/otlp-receiver.ts';
 
 test('a collector that never answers does not hold up the stop', async () => {
   await using receiver = await startOtlpReceiver({ silent: true });

@@ -9,6 +9,7 @@ export interface ReceivedSpan {
   readonly traceId: string;
   readonly spanId: string;
   readonly parentSpanId?: string;
+  readonly startTimeUnixNano: string;
   readonly status: { readonly code?: number; readonly message?: string };
   readonly events: readonly unknown[];
   readonly attributes: Readonly<Record<string, unknown>>;

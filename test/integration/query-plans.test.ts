@@ -1,0 +1,207 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { type Database, openDatabase } from '../../src/db/database.ts';
+import type { ConversationFilter, MessageFilter, Tx } from '../../src/domain/ports.ts';
+import { createDatabase } from '../support/database.ts';
+import {
+  answeredMessageId,
+  busyConversationId,
+  conversationId,
+  fillTables,
+  messageId,
+  ourNumber,
+  theirNumber,
+} from './query-plans-data.ts';
+
+interface PlanNode {
+  readonly 'Node Type': string;
+  readonly 'Relation Name'?: string;
+  readonly 'Actual Rows': number;
+  readonly 'Actual Loops': number;
+  readonly 'Rows Removed by Filter'?: number;
+  readonly Plans?: readonly PlanNode[];
+}
+
+const size = 50;
+/** One more than the page tells whether there is another. Ranges are merged by id, and the rows of the page read once more. */
+const ROWS_OF_A_RANGE = size + 1;
+
+const opened = new AsyncDisposableStack();
+let database: Database;
+let client: pg.Client;
+
+beforeAll(async () => {
+  const { url } = opened.use(await createDatabase());
+  client = new pg.Client({ connectionString: url });
+  await client.connect();
+  opened.defer(() => client.end());
+  await fillTables(client);
+  database = opened.use(await openDatabase({ url, poolMax: 1, statementTimeoutMs: 60_000, connectTimeoutMs: 60_000 }));
+});
+
+afterAll(() => opened.disposeAsync());
+
+const READS_TABLES = /^\s*(select|with|update|delete)\b.*\b(messages|conversations|message_events)\b/is;
+
+/** How PostgreSQL runs what `work` asks of it, word for word and value for value. */
+async function plansOf(work: () => Promise<unknown>): Promise<readonly PlanNode[]> {
+  const spy = vi.spyOn(pg.Client.prototype, 'query');
+  try {
+    await work();
+    const asked = (spy.mock.calls as readonly unknown[][]).flatMap(([text, values]) => {
+      return typeof text === 'string' && READS_TABLES.test(text) ? [{ text, values: values as unknown[] }] : [];
+    });
+    spy.mockRestore();
+    const plans: PlanNode[] = [];
+    for (const { text, values } of asked) {
+      await client.query('begin');
+      const { rows } = await client.query<{ 'QUERY PLAN': readonly { readonly Plan: PlanNode }[] }>(
+        `explain (analyze, timing off, format json) ${text}`,
+        values,
+      );
+      await client.query('rollback');
+      plans.push(...(rows[0]?.['QUERY PLAN'] ?? []).map(({ Plan }) => Plan));
+    }
+    return plans;
+  } finally {
+    spy.mockRestore();
+  }
+}
+
+const nodesOf = (node: PlanNode): readonly PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
+const isScanOfRows = (node: PlanNode): boolean => node['Relation Name'] !== undefined && node['Node Type'].endsWith('Scan');
+
+function rowsRead(plan: PlanNode): number {
+  const scans = nodesOf(plan).filter(isScanOfRows);
+  return scans.reduce((sum, node) => sum + (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops'], 0);
+}
+
+/** Whole tables that are read, whether or not they are sorted afterwards. */
+function tablesRead(plan: PlanNode): readonly string[] {
+  return nodesOf(plan).flatMap((node) => (node['Node Type'].endsWith('Seq Scan') ? (node['Relation Name'] ?? []) : []));
+}
+
+const anyMessage: MessageFilter = { conversationIds: [], statuses: [], messageTypes: [] };
+const anyConversation: ConversationFilter = { statuses: [], unreadOnly: false };
+
+describe('a page of messages reads a page of rows of each range of an index, and never a table', () => {
+  const hundred = Array.from({ length: 100 }, (_, index) => conversationId(index + 1));
+  it.each<readonly [string, Partial<MessageFilter>, number]>([
+    ['without a filter', {}, 24],
+    ['of a busy conversation', { conversationIds: [busyConversationId] }, 1],
+    ['of two conversations, one busy', { conversationIds: [busyConversationId, conversationId(2)] }, 2],
+    ['of a hundred conversations', { conversationIds: hundred }, 100],
+    ['of a status', { statuses: ['delivered'] }, 6],
+    ['of a rare status', { statuses: ['failed'] }, 6],
+    ['of several statuses', { statuses: ['pending', 'sent', 'failed'] }, 18],
+    ['of a rare type', { messageTypes: ['mms'] }, 8],
+    ['of several types', { messageTypes: ['mms', 'email'] }, 16],
+    ['of a direction', { direction: 'inbound' }, 12],
+    ['of status, direction and type', { statuses: ['sent'], direction: 'outbound', messageTypes: ['email'] }, 1],
+    ['of one of our numbers', { address: ourNumber }, 2],
+    ['of a number outside', { address: theirNumber }, 2],
+    ['that answer a message', { parentId: answeredMessageId }, 1],
+    ['since a time', { createdAfter: new Date('2026-01-01T00:30:00Z') }, 24],
+    ['before a time', { createdBefore: new Date('2026-01-01T00:30:00Z') }, 24],
+    ['of a status before a time', { statuses: ['sent'], createdBefore: new Date('2026-01-01T04:30:00Z') }, 6],
+    ['with a provider id', { providerMessageId: 'SM77' }, 2],
+  ])('%s', async (_name, filter, ranges) => {
+    const list = (after?: { key: string; id: string }) =>
+      database.reads.listMessages({ ...anyMessage, ...filter }, { size, ...(after && { after }) });
+    for (const after of [undefined, { key: '2026-01-01T04:00:00.000Z', id: messageId(14_400) }]) {
+      const plans = await plansOf(() => list(after));
+      expect(plans).toHaveLength(1);
+      expect(plans.flatMap(tablesRead)).toEqual([]);
+      expect(Math.max(...plans.map(rowsRead))).toBeLessThanOrEqual((ranges + 1) * ROWS_OF_A_RANGE);
+    }
+  });
+
+  it.each<readonly [string, Partial<MessageFilter>]>([
+    ['conversation and status', { conversationIds: [busyConversationId], statuses: ['failed'] }],
+    ['conversations and types', { conversationIds: hundred, messageTypes: ['mms', 'email'] }],
+    ['address and status', { address: ourNumber, statuses: ['failed', 'pending'] }],
+    ['address and conversation', { address: theirNumber, conversationIds: [busyConversationId] }],
+    ['address and direction', { address: theirNumber, direction: 'inbound' }],
+    ['parent and type', { parentId: answeredMessageId, messageTypes: ['mms'] }],
+    ['provider id and status', { providerMessageId: 'SM77', statuses: ['failed'] }],
+    ['status and time', { statuses: ['failed'], createdAfter: new Date('2026-01-01T04:30:00Z') }],
+  ])('%s together use an index too', async (_name, filter) => {
+    const plans = await plansOf(() => database.reads.listMessages({ ...anyMessage, ...filter }, { size }));
+    expect(plans).toHaveLength(1);
+    expect(plans.flatMap(tablesRead)).toEqual([]);
+  });
+});
+
+describe('a page of conversations reads a page of rows of each range of an index, and never a table', () => {
+  it.each<readonly [string, Partial<ConversationFilter>, number]>([
+    ['without a filter', {}, 6],
+    ['that are active', { statuses: ['active'] }, 2],
+    ['of several statuses', { statuses: ['archived', 'closed'] }, 4],
+    ['of a rare channel', { channelType: 'email' }, 3],
+    ['of a channel and status', { channelType: 'sms', statuses: ['active'] }, 1],
+    ['with unread messages', { unreadOnly: true }, 6],
+    ['with unread messages, active', { unreadOnly: true, statuses: ['active'] }, 2],
+    ['of one of our numbers', { participant: ourNumber }, 6],
+    ['of one of our numbers, active', { participant: ourNumber, statuses: ['active'] }, 2],
+    ['of a number outside', { participant: theirNumber }, 6],
+    ['active since a time', { activeAfter: new Date('2026-01-03T00:00:00Z') }, 6],
+  ])('%s', async (_name, filter, ranges) => {
+    for (const after of [undefined, { key: '2026-01-05T00:00:00.000Z', id: conversationId(5_760) }]) {
+      const page = { size, ...(after && { after }) };
+      const plans = await plansOf(() => database.reads.listConversations({ ...anyConversation, ...filter }, page));
+      expect(plans).toHaveLength(1);
+      expect(plans.flatMap(tablesRead)).toEqual([]);
+      expect(Math.max(...plans.map(rowsRead))).toBeLessThanOrEqual((ranges + 1) * ROWS_OF_A_RANGE);
+    }
+  });
+});
+
+describe('no other read goes through a table', () => {
+  const search = (query: string, filter: Partial<ConversationFilter> = {}) =>
+    database.reads.searchConversations(query, { ...anyConversation, ...filter }, { size });
+  it.each<readonly [string, () => Promise<unknown>]>([
+    ['one message', () => database.reads.findMessage(messageId(5))],
+    ['a hundred conversations', () => database.reads.findConversations(Array.from({ length: 100 }, (_, index) => conversationId(index)))],
+    ['the history of a message', () => database.reads.listMessageEvents(messageId(5), { size })],
+    ['the statistics of a conversation', () => database.reads.conversationStatistics(conversationId(5))],
+    ['a search for a rare word', () => search('albatross')],
+    ['a search with one of our numbers', () => search('albatross', { participant: ourNumber, statuses: ['active'] })],
+    [
+      'the open conversation of two addresses',
+      () =>
+        database.reads.findOpenConversationId({
+          ours: { channel: 'sms', text: ourNumber, key: ourNumber },
+          theirs: { channel: 'sms', text: theirNumber, key: theirNumber },
+        }),
+    ],
+  ])('%s', async (_name, read) => {
+    const plans = await plansOf(read);
+    expect(plans).toHaveLength(1);
+    expect(plans.flatMap(tablesRead)).toEqual([]);
+  });
+
+  it('but a search for a word that every message has, which stops after its candidates', async () => {
+    const plans = await plansOf(() => search('order'));
+    expect(plans).toHaveLength(1);
+    expect(Math.max(...plans.map(rowsRead))).toBeLessThanOrEqual(2 * 5_000 + 2 * ROWS_OF_A_RANGE);
+  });
+
+  it.each<readonly [string, (tx: Tx) => Promise<unknown>]>([
+    ['a message by its id at the provider', (tx) => tx.findMessageByProviderId('twilio', 'SM77')],
+    ['an event by its id at the provider', (tx) => tx.findEventByProviderId('twilio', 'EV77')],
+    ['what is unread after a watermark', (tx) => tx.countInboundAfter(busyConversationId, 29_000)],
+    ['the lock of a message', (tx) => tx.lockMessage(messageId(5))],
+    ['the next sequence number', (tx) => tx.nextSequence(busyConversationId)],
+    [
+      'the deletion of a conversation',
+      async (tx) => {
+        const conversation = await tx.lockConversation(conversationId(7));
+        if (conversation !== undefined) await tx.deleteConversation(conversation);
+      },
+    ],
+  ])('inside a transaction: %s', async (_name, work) => {
+    const plans = await plansOf(() => database.store.transaction(work));
+    expect(plans.length).toBeGreaterThan(0);
+    expect(plans.flatMap(tablesRead)).toEqual([]);
+  });
+});
