@@ -24,7 +24,8 @@ async function main(): Promise<void> {
     log.info({ grpc_port: app.grpcPort, http_port: app.httpPort }, 'serving');
     log.info({ signal: await stop.promise }, 'stopping');
   } catch (error) {
-    log.error({ err: error }, 'cannot start');
+    const { code, port } = error as { code?: string; port?: number };
+    log.error({ err: error }, code === 'EADDRINUSE' ? `cannot start: port ${port} is in use` : 'cannot start');
     process.exitCode = 1;
   }
   log.info('stopped');

@@ -19,10 +19,16 @@ export interface Database extends AsyncDisposable {
   pool(): PoolState;
 }
 
+/** What still runs then belongs to calls that were cut off, and may wait for a lock for long. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
 /** Connects on first use, and again whenever PostgreSQL comes back. */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const orm = await openOrm(options);
   const pool = await orm.driver.getConnection().getNativeClient();
+  const connections = new Set<{ end(): Promise<void> }>();
+  pool.on('connect', (connection) => connections.add(connection));
+  pool.on('remove', (connection) => connections.delete(connection));
   return {
     reads: createReads(orm),
     store: createStore(orm),
@@ -35,7 +41,13 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     },
     pool: () => ({ idle: pool.idleCount, used: pool.totalCount - pool.idleCount, pending: pool.waitingCount }),
     async [Symbol.asyncDispose]() {
-      await orm.close(true);
+      const cutOff = Promise.withResolvers<void>();
+      const timer = setTimeout(() => {
+        for (const connection of connections) connection.end().catch(() => undefined);
+        cutOff.resolve();
+      }, CLOSE_TIMEOUT_MS);
+      await Promise.race([orm.close(true), cutOff.promise]);
+      clearTimeout(timer);
     },
   };
 }

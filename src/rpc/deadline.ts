@@ -1,7 +1,6 @@
 /** How long a call may take: read from its headers before anything else of it has arrived, and enforced whatever its handler does. */
 import { constants, type Http2ServerRequest, type Http2ServerResponse, type IncomingHttpHeaders } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
-import { callOf } from './call.ts';
 import { errorWith } from './errors.ts';
 import { endWithError } from './response.ts';
 import { protocolOf } from './wire-status.ts';
@@ -11,6 +10,9 @@ export interface DeadlineLimits {
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;
 }
+
+/** For a call that is over to reach its caller. */
+const LAST_WORDS_MS = 500;
 
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
 
@@ -47,19 +49,15 @@ export function enforceDeadline(
   if (timeoutMs !== undefined && timeoutMs > maxDeadlineMs) {
     return refuse(`a deadline ${timeoutMs} ms ahead is more than this server allows, ${maxDeadlineMs} ms`);
   }
-  const expire = (whole: boolean, afterMs: number): void => {
-    if (!whole && request.complete) return;
-    if (callOf(request)?.told !== undefined) response.stream.close(constants.NGHTTP2_CANCEL);
-    else
-      endWithError(
-        request,
-        response,
-        errorWith('deadline_exceeded', `no ${whole ? 'answer' : 'request'} within ${Math.round(afterMs)} ms`),
-      );
-  };
   const timers: NodeJS.Timeout[] = [];
-  if (timeoutMs !== undefined) timers.push(setTimeout(expire, timeoutMs, true, timeoutMs));
-  if (method.methodKind === 'server_streaming') timers.push(setTimeout(expire, defaultDeadlineMs, false, defaultDeadlineMs));
+  const expire = (what: 'answer' | 'request', afterMs: number): void => {
+    if (what === 'request' && request.complete) return;
+    endWithError(request, response, errorWith('deadline_exceeded', `no ${what} within ${Math.round(afterMs)} ms`));
+    // Its caller does not read what is written, or it would be closed by then.
+    timers.push(setTimeout(() => response.stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS));
+  };
+  if (timeoutMs !== undefined) timers.push(setTimeout(expire, timeoutMs, 'answer', timeoutMs));
+  if (method.methodKind === 'server_streaming') timers.push(setTimeout(expire, defaultDeadlineMs, 'request', defaultDeadlineMs));
   response.once('close', () => {
     for (const timer of timers) clearTimeout(timer);
   });

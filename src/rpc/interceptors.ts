@@ -5,7 +5,7 @@ import type { Interceptor, StreamResponse, UnaryRequest } from '@connectrpc/conn
 import { DomainError, type FieldViolation } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
 import { callKey } from './call.ts';
-import { isBug, toConnectError } from './errors.ts';
+import { errorWith, isBug, toConnectError } from './errors.ts';
 import { valueViolations } from './value-rules.ts';
 
 async function* mapErrors<T>(items: AsyncIterable<T>, map: (error: unknown) => unknown): AsyncGenerator<T> {
@@ -21,10 +21,12 @@ export function errorInterceptor(log: Log): Interceptor {
   return (next) => async (request) => {
     const call = request.contextValues.get(callKey);
     const translate = (error: unknown): unknown => {
-      const translated = toConnectError(error, request.method.input);
+      // A handler that heeds its signal fails with the reason of the abort; that is no bug.
+      const gone = request.signal.aborted && error === request.signal.reason && isBug(error);
+      const translated = gone ? errorWith('canceled', 'the caller went away') : toConnectError(error, request.method.input);
       if (call !== undefined) call.code = translated.code;
       const rpc = `${request.service.typeName}/${request.method.name}`;
-      if (isBug(error)) log.error({ rpc, err: error }, 'call failed by a bug');
+      if (!gone && isBug(error)) log.error({ rpc, err: error }, 'call failed by a bug');
       else if (error instanceof DomainError && error.cause !== undefined) log.warn({ rpc, reason: error.code, err: error }, 'call failed');
       return translated;
     };

@@ -61,7 +61,11 @@ export function endWithError(request: Http2ServerRequest, response: Http2ServerR
   if (stream.destroyed || response.writableEnded || call?.told !== undefined) return;
   if (call !== undefined) call.told = error.code;
   const contentType = request.headers['content-type'] ?? '';
-  if (stream.headersSent) endStream(contentType, response, error);
-  else answer(contentType, response, error);
+  // A stream has its trailers yet to come; answerCall stops the reading after them.
+  if (stream.headersSent) {
+    endStream(contentType, response, error);
+    return;
+  }
+  answer(contentType, response, error);
   stopReading(request, response);
 }

@@ -54,7 +54,7 @@ const MAX_HEADER_PAIRS = 100;
 const SILENT_CONNECTION_TIMEOUT_MS = 30_000;
 const DRAINING = 'this server is shutting down; call another one';
 const TLS_HANDSHAKE_TIMEOUT_MS = 5_000;
-/** For calls that are cut off to learn so, before their connections are. */
+/** For peers to learn that the server closes, before their connections are cut. */
 const LAST_WORDS_MS = 200;
 
 function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2Server {
@@ -110,6 +110,10 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
   const calledSessions = new WeakSet<ServerHttp2Session>();
   const running = new Set<RunningCall>();
   let draining = false;
+  /** Without calls, what is left are peers that do not shake hands, or do not hang up. */
+  const dropIdle = (): void => {
+    if (running.size === 0) for (const socket of sockets) socket.destroy();
+  };
 
   server.on('connection', (socket: Duplex) => {
     sockets.add(socket);
@@ -121,7 +125,8 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     // A peer that breaks the protocol ends its own connection; without a listener it would end the process.
     session.on('error', (error) => log.debug({ err: error }, 'connection failed'));
     session.setTimeout(SILENT_CONNECTION_TIMEOUT_MS, () => {
-      if (!calledSessions.has(session)) session.close();
+      // close() would wait for a peer that does not even hang up.
+      if (!calledSessions.has(session)) session.destroy();
     });
   });
   server.on('request', (request, response) => {
@@ -130,7 +135,10 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     const handler = handlers.get(path);
     const run: RunningCall = { request, response, method: handler?.method };
     running.add(run);
-    response.once('close', () => running.delete(run));
+    response.once('close', () => {
+      running.delete(run);
+      if (draining) setTimeout(dropIdle, LAST_WORDS_MS).unref();
+    });
     observeCall(request, response, run.method, metrics, (call) => {
       if (draining) return endWithError(request, response, errorWith('draining', DRAINING));
       if (handler === undefined) return endWithError(request, response, errorWith('method_unimplemented', `there is no method ${path}`));
@@ -152,6 +160,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
       cutOff(({ method }) => method?.methodKind === 'bidi_streaming');
       for (const session of sessions) session.close();
       const timers = [
+        setTimeout(dropIdle, LAST_WORDS_MS),
         setTimeout(cutOff, timeoutMs, () => true),
         setTimeout(() => {
           for (const session of sessions) session.destroy();

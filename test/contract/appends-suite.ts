@@ -2,8 +2,9 @@ import { v7 as uuidv7 } from 'uuid';
 import { describe, expect, it } from 'vitest';
 import { parsePhone } from '../../src/domain/address.ts';
 import { newConversation } from '../../src/domain/conversation.ts';
-import { allPages, type Open, openForAll, type StoreAndReads } from '../support/store-and-reads.ts';
+import { type Open, openForAll } from '../support/store-and-reads.ts';
 import { conversationBetween, draftBetween, inboundBetween, newPair, type Pair, reportOn, useCases } from '../support/use-cases.ts';
+import { expectConsistent } from './recount.ts';
 
 const fresh = ({ ours, theirs }: Pair, thread = false) =>
   newConversation({
@@ -14,33 +15,6 @@ const fresh = ({ ours, theirs }: Pair, thread = false) =>
     participants: { ours: parsePhone(ours, 'ours'), theirs: parsePhone(theirs, 'theirs') },
     at: new Date(),
   });
-
-/** What the rows themselves say of a conversation, beside what it says of itself. */
-async function recount({ reads }: StoreAndReads, conversationId: string) {
-  const filter = { conversationIds: [conversationId], statuses: [], messageTypes: [] };
-  const messages = await allPages((page) => reads.listMessages(filter, page), 200);
-  const events = await Promise.all(messages.map(({ id }) => allPages((page) => reads.listMessageEvents(id, page), 200)));
-  const firstSequences = new Map(events.flatMap(([first]) => (first === undefined ? [] : [[first.messageId, first.sequence]])));
-  const { value: conversation } = await reads.findConversation(conversationId);
-  const watermark = firstSequences.get(conversation?.lastReadMessageId ?? '') ?? 0n;
-  const statistics = await reads.conversationStatistics(conversationId);
-  const inbound = messages.filter(({ createdBy }) => createdBy === '');
-  const sequences = events.flat().map(({ sequence }) => Number(sequence));
-  return {
-    conversation,
-    messageCount: BigInt(messages.length),
-    unreadCount: BigInt(inbound.filter(({ id }) => (firstSequences.get(id) ?? 0n) > watermark).length),
-    sequences: sequences.toSorted((left, right) => left - right),
-    statistics,
-  };
-}
-
-async function expectConsistent(opened: StoreAndReads, conversationId: string): Promise<void> {
-  const { conversation, messageCount, unreadCount, sequences, statistics } = await recount(opened, conversationId);
-  expect(conversation).toMatchObject({ messageCount, unreadCount, lastSequence: BigInt(sequences.length) });
-  expect(sequences).toEqual(sequences.map((_, index) => index + 1));
-  expect(statistics.totalMessages).toBe(messageCount);
-}
 
 const times = <T>(count: number, work: (index: number) => Promise<T>): Promise<readonly T[]> =>
   Promise.all(Array.from({ length: count }, (_, index) => work(index)));
@@ -132,68 +106,6 @@ export function describeAppends(open: Open): void {
       const before = (await opened.reads.findConversation(conversationId)).value;
       await changeConversation.markRead(conversationId, first.id);
       expect((await opened.reads.findConversation(conversationId)).value).toEqual(before);
-    });
-
-    it('leave counters that equal a recount, whatever happens at once', async () => {
-      const { send, receive, report, changeMessage, changeConversation, createConversation } = useCases(opened);
-      const pairsOfAll = [newPair(), newPair(), newPair()];
-      const known = new Set<string>();
-      const messages: string[] = [];
-      // Expected refusals: the conversation was closed, the message does not allow it any more, or it was deleted.
-      const refusals = ['conversation_closed', 'status_forbids', 'conversation_exists', 'message_not_found', 'conversation_not_found'];
-      const allowed = async (work: Promise<unknown>) => {
-        const outcome = await work.then(
-          () => 'done',
-          (error: { code?: string }) => error.code ?? String(error),
-        );
-        expect(['done', ...refusals]).toContain(outcome);
-      };
-      const steps = (index: number, pair: Pair) => {
-        const conversationId = [...known][index % Math.max(1, known.size)] ?? '';
-        const messageId = messages[index % Math.max(1, messages.length)] ?? '';
-        const remember = (message: { readonly id: string; readonly conversationId: string }) => {
-          known.add(message.conversationId);
-          messages.push(message.id);
-        };
-        return [
-          () => receive(inboundBetween(pair)).then(({ message }) => remember(message)),
-          () => send(draftBetween(pair)).then(({ message }) => remember(message)),
-          () => receive(inboundBetween(pair)).then(({ message }) => remember(message)),
-          () => report(reportOn(messageId, { providerStatus: ['sent', 'failed', 'delivered'][index % 3] ?? '' })),
-          () => changeMessage.cancel(messageId),
-          () => changeConversation.markRead(conversationId, messageId),
-          () => changeConversation.archive(conversationId, ''),
-          () => changeConversation.close(conversationId, ''),
-          () => changeConversation.reopen(conversationId, ''),
-          () => createConversation(conversationBetween(pair), 'test').then(({ conversation }) => known.add(conversation.id)),
-          () => changeConversation.delete(conversationId, '', true),
-        ];
-      };
-      for (const pair of pairsOfAll) for (const step of steps(0, pair).slice(0, 3)) await step();
-      await times(12, async (worker) => {
-        for (let round = 0; round < 12; round += 1) {
-          const index = worker * 7 + round * 5;
-          const pair = pairsOfAll[index % pairsOfAll.length] ?? newPair();
-          // Deletions are rarer than the rest, or little would be left to count.
-          const all = steps(index, pair);
-          const step = all[round === 11 && worker > 9 ? 10 : (index * 3 + worker) % 10];
-          await allowed(step?.() ?? Promise.resolve());
-        }
-      });
-      const open = { statuses: ['active', 'archived'] as const, unreadOnly: false };
-      for (const { ours } of pairsOfAll) {
-        const page = await opened.reads.listConversations({ ...open, participant: ours }, { size: 200 });
-        expect(page.items.length).toBeLessThanOrEqual(1);
-      }
-      const all = (
-        await Promise.all(
-          pairsOfAll.map(({ ours }) =>
-            opened.reads.listConversations({ statuses: [], unreadOnly: false, participant: ours }, { size: 200 }),
-          ),
-        )
-      ).flatMap(({ items }) => items);
-      expect(all.length).toBeGreaterThan(3);
-      for (const { id } of all) await expectConsistent(opened, id);
     });
   });
 }

@@ -3,6 +3,7 @@ import { describe } from 'vitest';
 import type { Open } from '../support/store-and-reads.ts';
 import { describeAppends } from './appends-suite.ts';
 import { describeConversationLists } from './conversation-lists-suite.ts';
+import { describeCounters } from './counters-suite.ts';
 import { describeMessageLists } from './message-lists-suite.ts';
 import { describeRows } from './rows-suite.ts';
 import { describeSearch } from './search-suite.ts';
@@ -19,6 +20,7 @@ export function describeStoreAndReads(name: string, open: Open, openUnreachable:
     describeSearch(open);
     describeTransactions(open);
     describeAppends(open);
+    describeCounters(open);
     describeVisibility(open);
     describeUnreachable(openUnreachable);
   });

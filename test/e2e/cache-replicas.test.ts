@@ -20,14 +20,14 @@ describe('two processes', () => {
     const database = opened.use(await createDatabase());
     const cache: Record<string, string> = redis === null ? {} : { REDIS_HOST: redis.host, REDIS_PORT: String(redis.port) };
     // What a slow machine does in this time is not the matter.
-    const patience = { DATABASE_CONNECT_TIMEOUT_MS: '50000', REDIS_COMMAND_TIMEOUT_MS: '10000' };
+    const patience = { DATABASE_CONNECT_TIMEOUT_MS: '150000', REDIS_COMMAND_TIMEOUT_MS: '10000' };
     const env = { DATABASE_URL: database.url, CACHE_KEY_PREFIX: 'replicas:', ...patience, ...cache };
     const [a, b] = await Promise.all([startService(env), startService(env)]);
     opened.use(a);
     opened.use(b);
     calls = [callsTo(a), callsTo(b)];
     const clientOf = ({ grpcPort }: { readonly grpcPort: number }) =>
-      opened.use(createMessagingClient(`127.0.0.1:${grpcPort}`, { deadlineMs: 50_000 }));
+      opened.use(createMessagingClient(`127.0.0.1:${grpcPort}`, { deadlineMs: 150_000 }));
     clients = [clientOf(a), clientOf(b)];
   });
   afterAll(() => opened.disposeAsync());
@@ -47,7 +47,7 @@ describe('two processes', () => {
     }
     const { statistics } = await calls[0].conversations.getConversationStatistics({ id });
     expect(statistics?.totalMessages).toBe(BigInt(SENDS));
-  });
+  }, 180_000);
 
   it(`store one message for ${REPEATS} calls with one request_id`, async () => {
     const requestId = randomUUID();

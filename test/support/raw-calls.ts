@@ -6,6 +6,7 @@ import {
   type IncomingHttpHeaders,
   type IncomingHttpStatusHeader,
   type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
 } from 'node:http2';
 import { ConnectError } from '@connectrpc/connect';
 import { endStreamFromJson, errorFromJsonBytes } from '@connectrpc/connect/protocol-connect';
@@ -19,7 +20,8 @@ export interface RawRequest {
   readonly body?: Uint8Array;
   /** The request stays open: its end never comes. */
   readonly endless?: boolean;
-  readonly signal?: AbortSignal;
+  /** Nothing of the answer's body is read. */
+  readonly unread?: boolean;
 }
 
 export interface RawResponse {
@@ -31,42 +33,65 @@ export interface RawResponse {
   readonly rstCode: number;
 }
 
+export interface RawCall {
+  /** Never rejects: a stream that is cut off has a `rstCode`. */
+  readonly ended: Promise<RawResponse>;
+  /** Resolves with the first bytes of the answer's body. */
+  readonly answering: Promise<void>;
+  cancel(): void;
+  write(bytes: Uint8Array): void;
+}
+
 export interface RawClient extends AsyncDisposable {
   readonly session: ClientHttp2Session;
+  open(request: RawRequest): RawCall;
   /** Never rejects: a stream that is cut off has a `rstCode`. */
   call(request: RawRequest): Promise<RawResponse>;
 }
 
-export async function connectRaw(url: string, options: { readonly ca?: Buffer } = {}): Promise<RawClient> {
+export async function connectRaw(url: string, options: SecureClientSessionOptions = {}): Promise<RawClient> {
   const session = connect(url, options);
   await new Promise<void>((resolve, reject) => {
     session.once('connect', () => resolve());
     session.once('error', reject);
   });
   session.on('error', () => undefined);
+  const open = ({ path, headers, body, endless = false, unread = false }: RawRequest): RawCall => {
+    const ended = Promise.withResolvers<RawResponse>();
+    const answering = Promise.withResolvers<void>();
+    const stream = session.request({ ':method': 'POST', ':path': path, ...headers }, { endStream: false });
+    const chunks: Buffer[] = [];
+    let answer: IncomingHttpHeaders & IncomingHttpStatusHeader = {};
+    let trailers: IncomingHttpHeaders = {};
+    stream.on('response', (received) => {
+      answer = received;
+    });
+    stream.on('trailers', (received) => {
+      trailers = received;
+    });
+    if (!unread) {
+      stream.on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        answering.resolve();
+      });
+    }
+    stream.on('error', () => undefined);
+    stream.on('close', () => {
+      ended.resolve({ status: answer[':status'], headers: answer, trailers, body: Buffer.concat(chunks), rstCode: stream.rstCode ?? 0 });
+    });
+    if (body !== undefined) stream.write(body);
+    if (!endless) stream.end();
+    return {
+      ended: ended.promise,
+      answering: answering.promise,
+      cancel: () => stream.close(constants.NGHTTP2_CANCEL),
+      write: (bytes) => stream.write(bytes),
+    };
+  };
   return {
     session,
-    call({ path, headers, body, endless = false, signal }) {
-      const { promise, resolve } = Promise.withResolvers<RawResponse>();
-      const stream = session.request({ ':method': 'POST', ':path': path, ...headers }, { endStream: false, ...(signal && { signal }) });
-      const chunks: Buffer[] = [];
-      let answer: IncomingHttpHeaders & IncomingHttpStatusHeader = {};
-      let trailers: IncomingHttpHeaders = {};
-      stream.on('response', (received) => {
-        answer = received;
-      });
-      stream.on('trailers', (received) => {
-        trailers = received;
-      });
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      stream.on('error', () => undefined);
-      stream.on('close', () =>
-        resolve({ status: answer[':status'], headers: answer, trailers, body: Buffer.concat(chunks), rstCode: stream.rstCode ?? 0 }),
-      );
-      if (body !== undefined) stream.write(body);
-      if (!endless) stream.end();
-      return promise;
-    },
+    open,
+    call: (request) => open(request).ended,
     async [Symbol.asyncDispose]() {
       session.destroy(undefined, constants.NGHTTP2_CANCEL);
     },

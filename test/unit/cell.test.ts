@@ -33,8 +33,9 @@ describe('a cell', () => {
         const message = create(MessageSchema, { body, createdAt: timestampFromDate(new Date(0)) });
         expect(messages.decode(messages.encodeValue(version, message))).toEqual({ kind: 'value', version, view: message });
       }),
+      { numRuns: 50 },
     );
-  });
+  }, 60_000);
 
   it('is absent, a lease, or foreign, and never an error', () => {
     expect(messages.decode(null)).toEqual({ kind: 'absent' });
