@@ -204,10 +204,7 @@ describe.each(jsonWires)('$name', (wire) => {
   });
 });
 
-describe.each([
-  { contentType: 'application/grpc', flags: 0 },
-  { contentType: 'application/grpc-web+proto', flags: 0 },
-])('frames of $contentType', ({ contentType }) => {
+describe.each(['application/grpc', 'application/grpc-web+proto'])('frames of %s', (contentType) => {
   const call = (path: string, body: Uint8Array) => raw.call({ path, headers: { 'content-type': contentType }, body });
 
   it('must be one for a unary call', async () => {
@@ -244,6 +241,26 @@ describe('Connect streams', () => {
     const answer = await raw.call({ path: '/messaging.v1.MessageService/Nothing', headers, body: frame(new Uint8Array()) });
     expect(answer.status).toBe(200);
     expect(failureIn(answer)).toMatchObject({ code: 'Unimplemented', reason: 'METHOD_UNIMPLEMENTED' });
+  });
+});
+
+describe('Connect by GET', () => {
+  const get = (query: string) => raw.call({ path: `${LIST_MESSAGES}?${query}`, headers: { ':method': 'GET' } });
+
+  it('reads', async () => {
+    const answer = await get(`connect=v1&encoding=json&message=${encodeURIComponent('{"pageSize":1}')}`);
+    expect({ status: answer.status, body: answer.body.toString() }).toEqual({ status: 200, body: '{}' });
+  });
+
+  it.each([
+    'encoding=json&message={',
+    'encoding=proto&base64=1&message=$$$',
+    'encoding=proto&message=%0a%ff',
+    'encoding=xml&message=x',
+    'encoding=json&compression=gzip&message={}',
+    '',
+  ])('refuses the query "%s"', async (query) => {
+    expect(failureIn(await get(query))).toMatchObject(malformed);
   });
 });
 

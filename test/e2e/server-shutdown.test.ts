@@ -134,15 +134,17 @@ it('cuts off what is still running when its time is up, with an error that says 
   const id = await newConversation(service);
   await using raw = await connectRaw(`http://127.0.0.1:${service.grpcPort}`);
   await using lock = await lockConversation(database.url, id);
-  const stuck = raw.open(close(id));
-  await lock.awaited();
+  const { path, body } = close(id);
+  const stuck = [
+    raw.open(close(id)),
+    raw.open({ path, headers: { 'content-type': 'application/grpc-web+proto' }, body }),
+    raw.open({ path, headers: { 'content-type': 'application/proto' }, body: body.subarray(5) }),
+  ];
+  await lock.awaited(stuck.length);
   terminate(service);
-  expect(failureIn(await stuck.ended)).toMatchObject({
-    code: 'Unavailable',
-    reason: 'DRAINING',
-    domain: 'messaging.v1',
-    retryAfterMs: 100,
-  });
+  for (const { ended } of stuck) {
+    expect(failureIn(await ended)).toMatchObject({ code: 'Unavailable', reason: 'DRAINING', domain: 'messaging.v1', retryAfterMs: 100 });
+  }
   // The lock is still held: nothing may wait for the handler.
   expect(await service.exited).toBe(0);
   expect(service.output()).toContain('"msg":"stopped"');
