@@ -51,12 +51,9 @@ describe.skipIf(inject('redis') === null)('the cache of the seed', () => {
     await on.cellOf('message', id);
     const second = await on.calls.readMessage(id);
     expect(second).toEqual({ source: 'hit', message: first.message });
-    expect(on.linesAbout(id)).toEqual([
-      `Invalidated message cache: ${id}`,
-      `Message cache miss: ${id}`,
-      `Cached message: ${id}`,
-      `Message cache hit: ${id}`,
-    ]);
+    await expect
+      .poll(() => on.linesAbout(id), patiently)
+      .toEqual([`Invalidated message cache: ${id}`, `Message cache miss: ${id}`, `Cached message: ${id}`, `Message cache hit: ${id}`]);
   });
 
   it('answers a conversation from PostgreSQL first, from Redis then', async () => {
@@ -66,12 +63,14 @@ describe.skipIf(inject('redis') === null)('the cache of the seed', () => {
     await on.cellOf('conversation', id);
     const second = await on.calls.readConversation(id);
     expect(second).toEqual({ source: 'hit', conversation: first.conversation });
-    expect(on.linesAbout(id)).toEqual([
-      `Invalidated conversation cache: ${id}`,
-      `Conversation cache miss: ${id}`,
-      `Cached conversation: ${id}`,
-      `Conversation cache hit: ${id}`,
-    ]);
+    await expect
+      .poll(() => on.linesAbout(id), patiently)
+      .toEqual([
+        `Invalidated conversation cache: ${id}`,
+        `Conversation cache miss: ${id}`,
+        `Cached conversation: ${id}`,
+        `Conversation cache hit: ${id}`,
+      ]);
   });
 
   it('says of a batch whether Redis had all of it', async () => {

@@ -17,7 +17,7 @@ export interface CachedService extends AsyncDisposable {
   readonly keyOf: (entity: 'message' | 'conversation', id: string) => string;
   /** The value cell of a row, once a reader's fill, which nobody waits for, has come. */
   cellOf(entity: 'message' | 'conversation', id: string): Promise<string>;
-  /** Log messages that name this id, oldest first. */
+  /** Log messages that name this id, oldest first. They come by a pipe, maybe after the answer they tell of: poll. */
   linesAbout(id: string): readonly string[];
 }
 
