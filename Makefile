@@ -32,6 +32,10 @@ run: $(INSTALLED) ## serve on embedded PostgreSQL and Redis, data in .data/
 demo: $(INSTALLED) ## show the cache at work against `make run`
 	@exec node src/dev/demo.ts
 
+.PHONY: cache-stats
+cache-stats: $(INSTALLED) ## show what the cache of `make run` did, and how Redis is; ADDRESS=host:port asks another service
+	@exec node src/dev/cache-stats.ts $(ADDRESS)
+
 .PHONY: start
 start: $(INSTALLED) ## serve with the configuration from the environment
 	@exec node src/main.ts
@@ -73,6 +77,18 @@ test: peers ## all tests but the long ones
 .PHONY: test-unit
 test-unit: $(INSTALLED) ## the tests that need no server
 	vitest run --project unit
+
+.PHONY: chaos
+chaos: peers ## prove the cache under faults; SHORT=1 for the form that CI runs
+	@exec node test/chaos/run.ts
+
+.PHONY: model
+model: $(INSTALLED) ## explore every interleaving of the cache protocol
+	@exec node test/model/report.ts
+
+.PHONY: bench-cache
+bench-cache: peers ## what the cache costs and saves, as ratios
+	@exec node bench/cache-cost.ts
 
 .PHONY: client
 client: $(INSTALLED) ## build the client package into dist/

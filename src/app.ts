@@ -1,20 +1,20 @@
 /** Composition root: the only file that constructs and connects things. */
-import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { v7 as uuidv7 } from 'uuid';
 import { CacheService } from '../gen/messaging/v1/cache_service_pb.js';
 import { ConversationService } from '../gen/messaging/v1/conversation_service_pb.js';
 import { MessageService } from '../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../gen/messaging/v1/provider_event_service_pb.js';
 import { SuppressionService } from '../gen/messaging/v1/suppression_service_pb.js';
-import { createBreaker } from './cache/breaker.ts';
-import { connectRedis } from './cache/redis.ts';
-import { withCache } from './cache/with-cache.ts';
+import { openCache } from './cache/open-cache.ts';
 import type { Config } from './config.ts';
-import { type Database, openDatabase } from './db/database.ts';
+import { openDatabase } from './db/database.ts';
 import { migrate } from './db/orm.ts';
+import { discardChanges } from './db/outbox-discard.ts';
 import { addressKey } from './domain/address.ts';
 import { startHttpServer } from './http/http-server.ts';
 import { watchReadiness } from './http/readiness.ts';
+import { cacheService } from './rpc/cache-service.ts';
 import { conversationService } from './rpc/conversation-service.ts';
 import { createHealth, healthRoutes } from './rpc/health.ts';
 import { errorInterceptor, validationInterceptor } from './rpc/interceptors.ts';
@@ -22,6 +22,7 @@ import { messageService } from './rpc/message-service.ts';
 import { providerEventService } from './rpc/provider-event-service.ts';
 import { reflectionRoutes } from './rpc/reflection.ts';
 import { startRpcServer } from './rpc/server.ts';
+import { createAdministerCache } from './services/administer-cache.ts';
 import { createChangeConversation } from './services/change-conversation.ts';
 import { createChangeMessage } from './services/change-message.ts';
 import { createCreateConversation } from './services/create-conversation.ts';
@@ -31,6 +32,7 @@ import { createReadMessages } from './services/read-messages.ts';
 import { createReceiveMessage } from './services/receive-message.ts';
 import { createReportDelivery } from './services/report-delivery.ts';
 import { createSendMessages } from './services/send-message.ts';
+import { createWarmCache } from './services/warm-cache.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
@@ -44,32 +46,21 @@ export interface Instruments {
   readonly metrics: Metrics;
 }
 
-const BREAKER = { failuresToOpen: 5, pauseMs: 1_000, nowMs: () => performance.now() };
+const wait = (ms: number, signal: AbortSignal): Promise<void> => delay(ms, undefined, { signal }).catch(() => undefined);
 
-function openCache(config: NonNullable<Config['cache']>, database: Database, { log, metrics }: Instruments, opened: AsyncDisposableStack) {
-  const redis = opened.use(connectRedis(config.redis, log));
-  const breaker = createBreaker({
-    ...BREAKER,
-    onChange(open) {
-      metrics.cacheBreaker(open);
-      log.warn(open ? 'redis does not answer; reading from PostgreSQL' : 'redis answers again');
-    },
-  });
-  const { ttlMs, keyPrefix } = config;
-  const { commands } = redis;
-  const cached = withCache(database, { commands, breaker, ttlMs, keyPrefix, newToken: randomUUID, random: Math.random, metrics, log });
-  return { ...opened.use(cached), ping: redis.ping };
-}
-
-/** Throws when a port is taken or, with migrateOnStart, when PostgreSQL cannot be reached; then nothing stays open. */
-export async function startApp(config: Config, instruments: Instruments): Promise<App> {
+/**
+ * Throws when a port is taken or, with migrateOnStart, when PostgreSQL cannot be reached; then nothing stays open. `open`: what opens
+ * the cache, for tests that put something between it and the database.
+ */
+export async function startApp(config: Config, instruments: Instruments, open = openCache): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const { log, metrics } = instruments;
   if (config.migrateOnStart) log.info({ applied: await migrate(config.database) }, 'schema is up to date');
   const database = opened.use(await openDatabase(config.database));
   metrics.watchPool(database.pool);
 
-  const cache = config.cache && openCache(config.cache, database, instruments, opened);
+  const cache = config.cache && opened.use(open(config.cache, database, instruments));
+  if (cache === undefined) opened.use(discardChanges(database.outbox, log));
   const { reads, store } = cache ?? database;
 
   const clock = { now: () => new Date() };
@@ -90,6 +81,10 @@ export async function startApp(config: Config, instruments: Instruments): Promis
     receiveMessage: createReceiveMessage({ store, clock, newId }),
     reportDelivery: createReportDelivery({ store, clock, newId }),
   });
+  const cacheAdmin = cacheService({
+    administerCache: createAdministerCache({ cache: cache?.admin }),
+    warmCache: createWarmCache({ reads: database.reads, cache: cache?.admin, clock, nowMs: () => performance.now(), wait }),
+  });
 
   const services = [MessageService, ConversationService, ProviderEventService, SuppressionService, CacheService];
   const health = createHealth(services.map(({ typeName }) => typeName));
@@ -108,7 +103,7 @@ export async function startApp(config: Config, instruments: Instruments): Promis
       (router) => router.service(ProviderEventService, providerEvents),
       // Their methods answer UNIMPLEMENTED until they are built.
       (router) => router.service(SuppressionService, {}),
-      (router) => router.service(CacheService, {}),
+      (router) => router.service(CacheService, cacheAdmin),
       healthRoutes(health),
       reflectionRoutes(services.map(({ file }) => file)),
     ],

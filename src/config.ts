@@ -15,27 +15,84 @@ const postgresUrl = makeValidator<string>((input) => {
   return input;
 });
 
-const addressList = makeValidator<readonly string[]>((input) =>
+const listOf = (input: string): readonly string[] =>
   input
     .split(',')
     .map((part) => part.trim())
-    .filter((part) => part !== ''),
+    .filter((part) => part !== '');
+
+const addressList = makeValidator<readonly string[]>(listOf);
+
+const serverList = makeValidator<readonly { readonly host: string; readonly port: number }[]>((input) =>
+  listOf(input).map((part) => {
+    const [, host, portText] = /^(.+):(\d{1,5})$/.exec(part) ?? [];
+    if (host === undefined || Number(portText) > 65_535) throw new EnvError('must look like host:6379,host:6380');
+    return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(portText) };
+  }),
 );
+
+const ratio = makeValidator<number>((input) => {
+  const value = Number(input);
+  if (input.trim() === '' || !(value >= 0 && value <= 1)) throw new EnvError('must be from 0 to 1');
+  return value;
+});
 
 /** Every variable the service reads: its rule, its default and its meaning. README's table is tested against this. */
 export const variables = {
   DATABASE_URL: postgresUrl({ desc: 'PostgreSQL connection string. Secret: holds the password.' }),
-  DATABASE_POOL_MAX: integer(1, 500)({ default: 10, desc: 'PostgreSQL connections of this process at most.' }),
+  DATABASE_POOL_MAX: integer(
+    1,
+    500,
+  )({ default: 10, desc: 'PostgreSQL connections of this process at most, and one more for relaying invalidations.' }),
   DATABASE_STATEMENT_TIMEOUT_MS: integer(10, 600_000)({ default: 5_000, desc: 'PostgreSQL cancels a statement that runs longer.' }),
   DATABASE_CONNECT_TIMEOUT_MS: integer(10, 600_000)({ default: 10_000, desc: 'Longest wait for a PostgreSQL connection.' }),
   DATABASE_MIGRATE_ON_START: bool({ default: false, desc: 'Bring the schema up to date before serving.' }),
-  REDIS_HOST: str({ default: '', desc: 'Redis host name. Empty: the cache is off and every read goes to PostgreSQL.' }),
+  REDIS_HOST: str({
+    default: '',
+    desc: 'Redis host name. Without it, sentinels or cluster nodes the cache is off and every read goes to PostgreSQL.',
+  }),
   REDIS_PORT: port({ default: 6379, desc: 'Redis port.' }),
   REDIS_DB: integer(0, 65_535)({ default: 0, desc: 'Redis database number.' }),
   REDIS_PASSWORD: str({ default: '', desc: 'Redis password. Secret.' }),
   REDIS_TLS: bool({ default: false, desc: 'Speak TLS to Redis.' }),
+  REDIS_SENTINELS: serverList({ default: [], desc: 'Sentinels, host:port, comma separated, in place of REDIS_HOST.' }),
+  REDIS_SENTINEL_MASTER: str({ default: 'mymaster', desc: 'What the sentinels call the master.' }),
+  REDIS_SENTINEL_PASSWORD: str({ default: '', desc: 'Password of the sentinels. Secret.' }),
+  REDIS_CLUSTER_NODES: serverList({
+    default: [],
+    desc: 'Some nodes of a Redis Cluster, host:port, comma separated, in place of REDIS_HOST.',
+  }),
   REDIS_COMMAND_TIMEOUT_MS: integer(1, 60_000)({ default: 50, desc: 'Longest wait for an answer of Redis; then PostgreSQL answers.' }),
-  CACHE_TTL_SECONDS: integer(1, 86_400)({ default: 300, desc: 'Life of a cached message or conversation, give or take 10 %.' }),
+  CACHE_TTL_SECONDS: integer(
+    1,
+    86_400,
+  )({ default: 300, desc: 'Life of a cached conversation, give or take 10 %, until its writes show how often it changes.' }),
+  CACHE_TTL_IN_FLIGHT_SECONDS: integer(
+    1,
+    86_400,
+  )({ default: 60, desc: 'Life of a cached message that is PENDING or SENT; the shortest for a conversation.' }),
+  CACHE_TTL_TERMINAL_SECONDS: integer(
+    1,
+    604_800,
+  )({ default: 14_400, desc: 'Life of a cached message that is DELIVERED or FAILED; the longest for a conversation.' }),
+  CACHE_TTL_NEGATIVE_SECONDS: integer(1, 86_400)({ default: 30, desc: 'Life of a cached "no such row".' }),
+  CACHE_DOORKEEPER_SECONDS: integer(
+    0,
+    86_400,
+  )({ default: 0, desc: 'Store a row only at its second miss within this time, when memory is scarce. 0: at the first.' }),
+  CACHE_REFRESH_BETA: num({ default: 1, desc: 'Eagerness to load hot entries again before they expire. 0: never.' }),
+  CACHE_WRITE_THROUGH: bool({ default: true, desc: 'A write puts the new row into the cache where readers have been asking for it.' }),
+  CACHE_COMPRESS_FROM_BYTES: integer(64, 268_435_456)({ default: 4_096, desc: 'Payloads of this size or more are compressed (zstd).' }),
+  CACHE_MAX_VALUE_BYTES: integer(1_024, 268_435_456)({ default: 262_144, desc: 'A larger entry, after compression, is not cached.' }),
+  CACHE_LOCAL_BYTES: integer(
+    0,
+    17_179_869_184,
+  )({ default: 67_108_864, desc: 'Memory of this process for answers to callers who accept old ones (max_staleness). 0: none.' }),
+  CACHE_LOAD_CONCURRENCY: integer(
+    1,
+    500,
+  )({ default: 4, desc: 'Statements at once for rows that the cache does not have, per entity; further reads wait and share one.' }),
+  CACHE_VERIFY_RATIO: ratio({ default: 0.0001, desc: 'Share of hits that are compared with PostgreSQL, 0 to 1.' }),
   CACHE_KEY_PREFIX: str({ default: '', desc: 'Put before every Redis key, to share one Redis between deployments.' }),
   GRPC_HOST: str({ default: '0.0.0.0', desc: 'Address the gRPC port binds to.' }),
   GRPC_PORT: integer(0, 65_535)({ default: 50_051, desc: 'Port of gRPC, gRPC-Web and Connect. 0 picks a free one.' }),
@@ -64,7 +121,7 @@ export const variables = {
     desc: 'Where traces go by OTLP. Empty: nowhere. The other standard OTEL_ variables count too.',
   }),
   OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: str({ default: '', desc: 'The same for traces alone.' }),
-  TRACE_SAMPLE_RATIO: num({
+  TRACE_SAMPLE_RATIO: ratio({
     default: 1,
     desc: 'Share of traces started here that are recorded, 0 to 1. A sampled caller is always followed.',
   }),
@@ -88,19 +145,52 @@ function read(environment: Readonly<Record<string, string | undefined>>) {
       }
     },
   });
-  if (
-    !problems.some((line) => line.includes('TRACE_SAMPLE_RATIO')) &&
-    !(values.TRACE_SAMPLE_RATIO >= 0 && values.TRACE_SAMPLE_RATIO <= 1)
-  ) {
-    problems.push(`  TRACE_SAMPLE_RATIO: must be from 0 to 1. ${variables.TRACE_SAMPLE_RATIO.desc}`);
-  }
   if ((values.TLS_CERT_FILE === '') !== (values.TLS_KEY_FILE === '')) {
     problems.push('  TLS_CERT_FILE, TLS_KEY_FILE: set both or neither.');
   }
+  const redis = [values.REDIS_HOST !== '', values.REDIS_SENTINELS?.length > 0, values.REDIS_CLUSTER_NODES?.length > 0];
+  if (redis.filter(Boolean).length > 1) problems.push('  REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES: set one of them.');
   if (problems.length > 0) {
     throw new ConfigError(`The configuration is wrong:\n${problems.join('\n')}\nREADME.md, Configuration, lists every variable.`);
   }
   return values;
+}
+
+type Values = ReturnType<typeof read>;
+
+function topologyOf(values: Values) {
+  const { REDIS_HOST: host, REDIS_PORT: redisPort, REDIS_SENTINELS: sentinels, REDIS_CLUSTER_NODES: nodes } = values;
+  if (nodes.length > 0) return { kind: 'cluster', nodes } as const;
+  const [masterName, sentinelPassword] = [values.REDIS_SENTINEL_MASTER, values.REDIS_SENTINEL_PASSWORD];
+  if (sentinels.length > 0) return { kind: 'sentinel', sentinels, masterName, sentinelPassword } as const;
+  return host === '' ? undefined : ({ kind: 'standalone', host, port: redisPort } as const);
+}
+
+function cacheOf(values: Values) {
+  const topology = topologyOf(values);
+  if (topology === undefined) return undefined;
+  return {
+    redis: {
+      topology,
+      db: values.REDIS_DB,
+      password: values.REDIS_PASSWORD,
+      tls: values.REDIS_TLS,
+      commandTimeoutMs: values.REDIS_COMMAND_TIMEOUT_MS,
+    },
+    keyPrefix: values.CACHE_KEY_PREFIX,
+    ttlMs: values.CACHE_TTL_SECONDS * 1_000,
+    inFlightTtlMs: values.CACHE_TTL_IN_FLIGHT_SECONDS * 1_000,
+    terminalTtlMs: values.CACHE_TTL_TERMINAL_SECONDS * 1_000,
+    negativeTtlMs: values.CACHE_TTL_NEGATIVE_SECONDS * 1_000,
+    doorkeeperMs: values.CACHE_DOORKEEPER_SECONDS * 1_000,
+    refreshBeta: values.CACHE_REFRESH_BETA,
+    writeThrough: values.CACHE_WRITE_THROUGH,
+    compressFromBytes: values.CACHE_COMPRESS_FROM_BYTES,
+    maxValueBytes: values.CACHE_MAX_VALUE_BYTES,
+    localBytes: values.CACHE_LOCAL_BYTES,
+    loadConcurrency: values.CACHE_LOAD_CONCURRENCY,
+    verifyRatio: values.CACHE_VERIFY_RATIO,
+  };
 }
 
 /** Throws ConfigError that names everything wrong. */
@@ -115,21 +205,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     },
     migrateOnStart: values.DATABASE_MIGRATE_ON_START,
     /** undefined: the cache is off. */
-    cache:
-      values.REDIS_HOST === ''
-        ? undefined
-        : {
-            redis: {
-              host: values.REDIS_HOST,
-              port: values.REDIS_PORT,
-              db: values.REDIS_DB,
-              password: values.REDIS_PASSWORD,
-              tls: values.REDIS_TLS,
-              commandTimeoutMs: values.REDIS_COMMAND_TIMEOUT_MS,
-            },
-            ttlMs: values.CACHE_TTL_SECONDS * 1_000,
-            keyPrefix: values.CACHE_KEY_PREFIX,
-          },
+    cache: cacheOf(values),
     grpc: {
       host: values.GRPC_HOST,
       port: values.GRPC_PORT,

@@ -1,6 +1,7 @@
-import type { Reads, Store } from '../domain/ports.ts';
+import type { Outbox, Reads, Store } from '../domain/ports.ts';
 import { toDomainError } from './errors.ts';
 import { type DatabaseOptions, openOrm } from './orm.ts';
+import { type Connection, createOutbox } from './outbox.ts';
 import { createReads } from './reads.ts';
 import { createStore } from './store.ts';
 
@@ -14,6 +15,7 @@ export interface PoolState {
 export interface Database extends AsyncDisposable {
   readonly reads: Reads;
   readonly store: Store;
+  readonly outbox: Outbox;
   /** Throws storage_unavailable when PostgreSQL cannot answer, and another error when the schema is missing. */
   check(): Promise<void>;
   pool(): PoolState;
@@ -27,14 +29,21 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const orm = await openOrm(options);
   const pool = await orm.driver.getConnection().getNativeClient();
   const connections = new Set<{ end(): Promise<void> }>();
+  // A class that the driver's types do not know; it is what the pool makes its connections of.
+  const { Client, options: settings } = pool as unknown as {
+    readonly Client: new (settings: object) => Connection;
+    readonly options: object;
+  };
+  const outbox = createOutbox(orm, () => new Client(settings));
   pool.on('connect', (connection) => connections.add(connection));
   pool.on('remove', (connection) => connections.delete(connection));
   return {
     reads: createReads(orm),
     store: createStore(orm),
+    outbox,
     async check() {
       try {
-        await orm.em.fork().execute('select 1 from messages, conversations, message_events, request_ids limit 0');
+        await orm.em.fork().execute('select 1 from messages, conversations, message_events, request_ids, cache_outbox limit 0');
       } catch (error) {
         throw toDomainError(error);
       }
@@ -46,7 +55,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
         for (const connection of connections) connection.end().catch(() => undefined);
         cutOff.resolve();
       }, CLOSE_TIMEOUT_MS);
-      await Promise.race([orm.close(true), cutOff.promise]);
+      await Promise.race([Promise.all([outbox[Symbol.asyncDispose](), orm.close(true)]), cutOff.promise]);
       clearTimeout(timer);
     },
   };

@@ -5,6 +5,7 @@ import { Conversation } from '../domain/conversation.ts';
 import { Message } from '../domain/message.ts';
 import { MessageEvent } from '../domain/message-event.ts';
 import { toDomainError } from './errors.ts';
+import { CacheOutboxMigration } from './migrations/cache-outbox.ts';
 import { InitialMigration } from './migrations/initial.ts';
 
 export interface DatabaseOptions {
@@ -33,7 +34,14 @@ export async function openOrm(options: DatabaseOptions) {
       clientUrl: options.url,
       entities: [Message, MessageEvent, Conversation],
       extensions: [Migrator],
-      migrations: { migrationsList: [{ name: '2026-11-22-initial', class: InitialMigration }], transactional: true, snapshot: false },
+      migrations: {
+        migrationsList: [
+          { name: '2026-11-22-initial', class: InitialMigration },
+          { name: '2026-11-25-cache-outbox', class: CacheOutboxMigration },
+        ],
+        transactional: true,
+        snapshot: false,
+      },
       forceUtcTimezone: true,
       allowGlobalContext: false,
       // Would connect at once, and create a database that is missing.

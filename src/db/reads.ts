@@ -18,7 +18,7 @@ async function guarded<T>(query: () => Promise<T>): Promise<T> {
   }
 }
 
-const bypass = <T>(value: T): Read<T> => ({ value, source: 'bypass' });
+const bypass = <T>(value: T): Read<T> => ({ value, source: 'bypass', ageMs: 0 });
 
 /** All rows of one keyed lookup, by id. The statement has one text for any number of ids, so that it is planned once. */
 async function byIds<View extends { readonly id: string }>(

@@ -9,7 +9,6 @@ import type { Appended, RequestClaim, RequestKey, Tx } from '../domain/ports.ts'
 import { toConversationView, toMessageView } from '../domain/views.ts';
 import { violates } from './errors.ts';
 import type { Database, RowReaders, Tables } from './rows.ts';
-import type { ChangedRows } from './store.ts';
 
 type Row = Record<string, unknown>;
 
@@ -115,53 +114,25 @@ async function flushed(em: SqlEntityManager): Promise<void> {
   }
 }
 
-export function createTx(em: SqlEntityManager, readers: RowReaders, changed: ChangedRows): Tx {
+export function createTx(em: SqlEntityManager, readers: RowReaders): Tx {
   const database: Database = em.getKysely<Tables>();
   return {
     async lockName(name) {
       await sql`select pg_advisory_xact_lock(hashtextextended(${name}, 0))`.execute(database);
     },
     claimRequest: (key) => claimRequest(database, key),
-    async appendToOpen(fresh, direction, at) {
-      const appended = await appendToOpen(database, fresh, direction, at);
-      changed.add('conversation', appended.conversationId);
-      return appended;
-    },
-    async appendToExisting(conversationId, direction, at) {
-      const appended = await appendToExisting(database, conversationId, direction, at);
-      if (appended !== undefined) changed.add('conversation', conversationId);
-      return appended;
-    },
-    async nextSequence(conversationId) {
-      changed.add('conversation', conversationId);
-      return nextSequence(database, conversationId);
-    },
+    appendToOpen: (fresh, direction, at) => appendToOpen(database, fresh, direction, at),
+    appendToExisting: (conversationId, direction, at) => appendToExisting(database, conversationId, direction, at),
+    nextSequence: (conversationId) => nextSequence(database, conversationId),
     findOpenConversation: async (pair) => (await em.findOne(Conversation, openPair(pair))) ?? undefined,
-    async getOrCreateConversation(fresh) {
-      const found = await getOrCreateConversation(em, database, fresh);
-      changed.add('conversation', found.conversation.id);
-      return found;
-    },
-    addConversation(fresh) {
-      const conversation = em.create(Conversation, fresh, { persist: true });
-      changed.add('conversation', fresh.id);
-      return conversation;
-    },
-    addMessage(fields) {
-      changed.add('message', fields.id);
-      return em.create(Message, fields, { persist: true });
-    },
+    getOrCreateConversation: (fresh) => getOrCreateConversation(em, database, fresh),
+    addConversation: (fresh) => em.create(Conversation, fresh, { persist: true }),
+    addMessage: (fields) => em.create(Message, fields, { persist: true }),
     addEvent: (fields) => em.create(MessageEvent, fields, { persist: true }),
     findConversation: async (id) => (await em.findOne(Conversation, id)) ?? undefined,
-    async lockConversation(id) {
-      changed.add('conversation', id);
-      return (await em.findOne(Conversation, id, locked)) ?? undefined;
-    },
+    lockConversation: async (id) => (await em.findOne(Conversation, id, locked)) ?? undefined,
     findMessage: async (id) => (await em.findOne(Message, id)) ?? undefined,
-    async lockMessage(id) {
-      changed.add('message', id);
-      return (await em.findOne(Message, id, locked)) ?? undefined;
-    },
+    lockMessage: async (id) => (await em.findOne(Message, id, locked)) ?? undefined,
     findMessageByProviderId: async (provider, providerMessageId) =>
       (await em.findOne(Message, { provider, providerMessageId })) ?? undefined,
     findEventByProviderId: async (provider, providerEventId) =>
@@ -170,10 +141,6 @@ export function createTx(em: SqlEntityManager, readers: RowReaders, changed: Cha
       return em.count(Message, { conversationId, direction: 'inbound', sequence: { $gt: sequence } });
     },
     async deleteConversation(conversation) {
-      const { id } = conversation;
-      const messages = await database.deleteFrom('messages').where('conversation_id', '=', id).returning('id').execute();
-      for (const message of messages) changed.add('message', message.id);
-      changed.add('conversation', id);
       em.remove(conversation);
       await em.flush();
     },

@@ -1,11 +1,19 @@
 /**
- * `make demo`: the cache at work against a running service, for a message and for a conversation: miss, hit, update, miss, hit.
+ * `make demo`: the cache at work against a running service, for a message and for a conversation: miss, hit, update, hit with the new
+ * value, invalidation, miss, hit.
  * Every line has the trace id under which the call can be found in Jaeger.
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { styleText } from 'node:util';
-import { createMessagingClient, MessageType, type MessagingClient, MessagingError, Provider } from '../client/messaging-client.ts';
+import {
+  CachedEntity,
+  createMessagingClient,
+  MessageType,
+  type MessagingClient,
+  MessagingError,
+  Provider,
+} from '../client/messaging-client.ts';
 import { findRun } from './run-lock.ts';
 
 interface Observed {
@@ -67,6 +75,15 @@ function freshDraft() {
   return { fromAddress: number(), toAddress: number(), messageType: MessageType.SMS, body: 'Your table for two is ready.' };
 }
 
+async function readAfterInvalidation(client: MessagingClient, method: string, entity: CachedEntity, id: string, read: Read) {
+  const invalidate: Read = (options) => client.cache.invalidateCache({ entity, ids: [id] }, options);
+  return [
+    await observe('InvalidateCache', invalidate),
+    await observe(`${method} after that`, read),
+    await readUntilHit(`${method} again`, read),
+  ];
+}
+
 async function showMessage(client: MessagingClient): Promise<string> {
   const { message } = await client.messages.sendMessage({ message: freshDraft() });
   const id = message?.id ?? '';
@@ -74,7 +91,8 @@ async function showMessage(client: MessagingClient): Promise<string> {
   const rows = [await observe('GetMessage, first time', read), await readUntilHit('GetMessage again', read)];
   const report = { provider: Provider.TWILIO, providerEventId: randomBytes(8).toString('hex'), messageId: id, providerStatus: 'delivered' };
   rows.push(await observe('ReportDelivery: delivered', (options) => client.providerEvents.reportDelivery(report, options)));
-  rows.push(await observe('GetMessage after the update', read), await readUntilHit('GetMessage again', read));
+  rows.push(await observe('GetMessage after the update', read));
+  rows.push(...(await readAfterInvalidation(client, 'GetMessage', CachedEntity.MESSAGE, id, read)));
   printTable('A message', rows);
   return message?.conversationId ?? '';
 }
@@ -84,7 +102,8 @@ async function showConversation(client: MessagingClient, id: string): Promise<vo
   const rows = [await observe('GetConversation, first time', read), await readUntilHit('GetConversation again', read)];
   const update = { conversation: { id, title: 'Table for two' } };
   rows.push(await observe('UpdateConversation: title', (options) => client.conversations.updateConversation(update, options)));
-  rows.push(await observe('GetConversation after the update', read), await readUntilHit('GetConversation again', read));
+  rows.push(await observe('GetConversation after the update', read));
+  rows.push(...(await readAfterInvalidation(client, 'GetConversation', CachedEntity.CONVERSATION, id, read)));
   printTable('Its conversation', rows);
 }
 

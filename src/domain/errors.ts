@@ -18,7 +18,9 @@ export type ErrorCode =
   | 'conversation_exists'
   | 'storage_unavailable'
   | 'draining'
-  | 'deadline_exceeded';
+  | 'deadline_exceeded'
+  | 'cache_off'
+  | 'cache_unavailable';
 
 export interface FieldViolation {
   /** Path in the request as the contract spells it, e.g. `message.to_address` or `ids[3]`. */

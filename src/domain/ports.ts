@@ -13,12 +13,19 @@ export interface Clock {
 /** A new UUIDv7 in lower case. */
 export type NewId = () => string;
 
-/** Where an answer came from: Redis, PostgreSQL after Redis had none, PostgreSQL past Redis. */
-export type ReadSource = 'hit' | 'miss' | 'bypass';
+/** Where an answer came from: Redis, this process's memory, PostgreSQL after Redis had none, PostgreSQL past Redis. */
+export type ReadSource = 'hit' | 'hit-local' | 'miss' | 'bypass';
 
 export interface Read<T> {
   readonly value: T;
   readonly source: ReadSource;
+  /** The answer was current this long before it was given, and may have been overtaken since. 0 for all but `hit-local`. */
+  readonly ageMs: number;
+}
+
+export interface ReadOptions {
+  /** How old an answer the caller accepts, in ms. 0, the default: never older than the last acknowledged write. */
+  readonly maxStalenessMs?: number;
 }
 
 /** Keyset position: the last item of the page before. `key` is what the list is ordered by, as text. */
@@ -72,11 +79,11 @@ export interface ConversationMatch {
 
 /** Reads outside a transaction. Every method throws storage_unavailable when PostgreSQL cannot answer; never an empty answer. */
 export interface Reads {
-  findMessage(id: string): Promise<Read<MessageView | undefined>>;
+  findMessage(id: string, options?: ReadOptions): Promise<Read<MessageView | undefined>>;
   /** Unknown ids are absent from the map. */
-  findMessages(ids: readonly string[]): Promise<Read<ReadonlyMap<string, MessageView>>>;
-  findConversation(id: string): Promise<Read<ConversationView | undefined>>;
-  findConversations(ids: readonly string[]): Promise<Read<ReadonlyMap<string, ConversationView>>>;
+  findMessages(ids: readonly string[], options?: ReadOptions): Promise<Read<ReadonlyMap<string, MessageView>>>;
+  findConversation(id: string, options?: ReadOptions): Promise<Read<ConversationView | undefined>>;
+  findConversations(ids: readonly string[], options?: ReadOptions): Promise<Read<ReadonlyMap<string, ConversationView>>>;
   /** Newest first. */
   listMessages(filter: MessageFilter, page: PageRequest): Promise<Page<MessageView>>;
   /** Oldest first. */
@@ -90,17 +97,27 @@ export interface Reads {
   findOpenConversationId(participants: Participants): Promise<string | undefined>;
 }
 
-/** A row that a transaction wrote; what a cache in front must forget. */
-export interface RowRef {
-  readonly entity: 'message' | 'conversation';
+/** What is cached, one entry a row. */
+export type CachedEntity = 'message' | 'conversation';
+
+/** Rows by how long their entries live: messages under way and done, conversations written often and seldom. */
+export type CacheTier = 'in_flight' | 'terminal' | 'busy' | 'quiet';
+
+/** A row that a transaction inserted, changed or deleted, by whatever statement. */
+export interface RowChange {
+  readonly entity: CachedEntity;
   readonly id: string;
+  /** The row's version afterwards; of a deleted row the one after its last. */
+  readonly version: number;
+  readonly deleted: boolean;
 }
 
-/** Called by Store around COMMIT; for wrappers, never for services. */
-export interface TransactionHooks {
-  /** The transaction is committed. Must not throw: the write has succeeded. */
-  afterCommit?(changed: readonly RowRef[]): Promise<void>;
-}
+/**
+ * Called by Store for wrappers, never for services: with everything the transaction changed, when it is written, all row locks are held
+ * and COMMIT is next. What it returns runs once COMMIT has succeeded and before the write is acknowledged; never when the outcome of
+ * COMMIT is unknown. Neither may throw: the write does not depend on them.
+ */
+export type AroundCommit = (changed: readonly RowChange[], tx: Tx) => Promise<() => Promise<void>>;
 
 export interface Store {
   /**
@@ -108,7 +125,108 @@ export interface Store {
    * failure, so `work` must have no effect outside `tx`. Throws storage_unavailable when PostgreSQL cannot be reached; when that
    * happens during COMMIT the outcome is unknown.
    */
-  transaction<T>(work: (tx: Tx) => Promise<T>, hooks?: TransactionHooks): Promise<T>;
+  transaction<T>(work: (tx: Tx) => Promise<T>, aroundCommit?: AroundCommit): Promise<T>;
+}
+
+/** One committed transaction's change of one row, until somebody removes it. */
+export interface OutboxChange {
+  readonly transactionId: string;
+  readonly entity: CachedEntity;
+  /** undefined: every row of the entity (TRUNCATE). */
+  readonly id: string | undefined;
+  readonly version: number;
+  /** Time since the change was made. */
+  readonly ageMs: number;
+}
+
+/** The right to read the outbox; one process at a time has it. Every method throws when it is lost. */
+export interface OutboxLease extends AsyncDisposable {
+  /** Names the PostgreSQL cluster and its timeline: another one may lack changes that this one had committed. */
+  readonly databaseIdentity: string;
+  /** Changes of transactions that have committed, in no particular order, those of long ones included. */
+  read(limit: number): Promise<readonly OutboxChange[]>;
+  remove(changes: readonly OutboxChange[]): Promise<void>;
+  /** Name of the cache to which all removed changes have been applied; empty at first. */
+  appliedTo(): Promise<string>;
+  setAppliedTo(cache: string): Promise<void>;
+}
+
+/** Every change of a message or conversation, whoever made it, written by triggers in the transaction that made it. */
+export interface Outbox {
+  /** undefined while another process holds the lease. It ends with its connection, and when it is not used for 5 s. */
+  tryLease(): Promise<OutboxLease | undefined>;
+  /** What waits in it, age of the oldest included. */
+  backlog(): Promise<{ readonly rows: number; readonly oldestMs: number }>;
+}
+
+/** What reads came to, and what was written and dropped. */
+export interface CacheCounts {
+  readonly hits: number;
+  readonly localHits: number;
+  /** Cached that there is no such row. */
+  readonly negativeHits: number;
+  readonly misses: number;
+  readonly bypasses: number;
+  readonly sets: number;
+  readonly invalidations: number;
+}
+
+export interface CacheCountsBy {
+  readonly entities: ReadonlyMap<CachedEntity, CacheCounts>;
+  /** Rows that do not exist are in no tier. */
+  readonly tiers: ReadonlyMap<CacheTier, CacheCounts>;
+}
+
+/** Of this process, since it started. */
+export interface CoherenceCounts {
+  readonly settled: Readonly<Record<'stored' | 'dropped' | 'left' | 'failed', number>>;
+  readonly marksFailed: number;
+  readonly verified: Readonly<Record<'match' | 'mismatch' | 'superseded', number>>;
+  readonly flushes: number;
+}
+
+export interface CacheState {
+  readonly total: CacheCountsBy;
+  /** One for each that was asked for, in that order. */
+  readonly windows: readonly (CacheCountsBy & { readonly windowMs: number })[];
+  readonly coherence: CoherenceCounts;
+  readonly trusted: boolean;
+  /** undefined: PostgreSQL does not answer. */
+  readonly backlog: { readonly rows: number; readonly oldestMs: number } | undefined;
+  /** undefined: Redis does not answer. */
+  readonly memory: { readonly usedBytes: number; readonly maxBytes: number; readonly evictionPolicy: string } | undefined;
+  /** What endangers memory or coherence, in words. */
+  readonly warnings: readonly string[];
+}
+
+/** A cached entry beside its row, both as of one moment unless they change all the time. */
+export interface CacheEntry {
+  readonly kind: 'absent' | 'value' | 'negative' | 'lease' | 'mark' | 'foreign';
+  readonly key: string;
+  /** 0 for all but a value. */
+  readonly cachedVersion: number;
+  /** 0: there is no such row. */
+  readonly rowVersion: number;
+  readonly bytes: number;
+  readonly ttlMs: number | undefined;
+  /** Of a lease or mark; of others nobody knows it. */
+  readonly ageMs: number | undefined;
+  readonly equal: boolean;
+}
+
+/** For operators. All but `state` throw cache_unavailable when Redis does not answer. */
+export interface CacheAdmin {
+  /** `windowsMs`: at most an hour each. */
+  state(windowsMs: readonly number[]): Promise<CacheState>;
+  inspect(entity: CachedEntity, id: string): Promise<CacheEntry>;
+  /** Returns how many entries there were. */
+  invalidate(entity: CachedEntity, ids: readonly string[]): Promise<number>;
+  /** Every entry of the entity; throws the signal's reason when it is aborted. */
+  invalidateAll(entity: CachedEntity, signal: AbortSignal): Promise<number>;
+  /** What this process has read lately, most recent first. */
+  recentIds(entity: CachedEntity): Iterable<string>;
+  /** Loads and stores what is not there. Returns how many that was. Throws cache_unavailable when not trusted, too. */
+  warm(entity: CachedEntity, ids: readonly string[]): Promise<number>;
 }
 
 /** `claimed`: the id is ours now. `replay`: an earlier call did the same. `reused`: an earlier call did something else. */

@@ -86,6 +86,11 @@ export function versionOf(view: { readonly etag: string }): number {
   return versionOfEtag(view.etag);
 }
 
+/** True of a message whose fate is known: hardly anything changes it any more. */
+export function isTerminal({ status }: MessageView): boolean {
+  return status === MessageStatusProto.DELIVERED || status === MessageStatusProto.FAILED;
+}
+
 function failureMessage(failure: Failure) {
   return create(FailureSchema, { ...failure, reason: reasonProto[failure.reason] });
 }

@@ -1,7 +1,7 @@
 /** What is known of one call at the HTTP/2 stream, shared with the handlers through Connect's context values. */
 import type { Http2ServerRequest } from 'node:http2';
 import { Code, createContextKey, type HandlerContext } from '@connectrpc/connect';
-import type { ReadSource } from '../domain/ports.ts';
+import type { Read } from '../domain/ports.ts';
 
 export interface CallInfo {
   /** Full name of the method, `messaging.v1.MessageService/GetMessage`; undefined when there is no such method. */
@@ -35,10 +35,10 @@ export function callerOf(context: HandlerContext): string {
   return context.values.get(callKey)?.caller ?? ANONYMOUS;
 }
 
-/** Tells the caller where the answer came from. Only an answer from PostgreSQL has a known age. */
-export function tellSource(context: HandlerContext, source: ReadSource): void {
+/** Tells the caller where the answer came from, and how long ago it was known to be current. */
+export function tellSource(context: HandlerContext, { source, ageMs }: Pick<Read<unknown>, 'source' | 'ageMs'>): void {
   context.responseHeader.set('x-cache', source);
-  if (source !== 'hit') context.responseHeader.set('x-cache-age-ms', '0');
+  context.responseHeader.set('x-cache-age-ms', String(Math.ceil(ageMs)));
 }
 
 const CODE_NAMES = new Map<number, string>(

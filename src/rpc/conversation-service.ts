@@ -7,7 +7,7 @@ import type { createCreateConversation } from '../services/create-conversation.t
 import type { createReadConversations } from '../services/read-conversations.ts';
 import { callerOf, tellSource } from './call.ts';
 import { filterDigest, nextPageToken, pageRequestOf, SEARCH_PAGES } from './page-token.ts';
-import { channelOf, conversationFilterOf, idOf, idsOf, optionalId } from './requests.ts';
+import { channelOf, conversationFilterOf, idOf, idsOf, optionalId, stalenessOf } from './requests.ts';
 
 export interface ConversationServiceOptions {
   readonly createConversation: ReturnType<typeof createCreateConversation>;
@@ -39,16 +39,17 @@ export function conversationService(options: ConversationServiceOptions): Partia
       return { conversation, created };
     },
 
-    async getConversation({ id, include }, context) {
-      const { value, source } = await readConversations.get(idOf(id), include.includes(ConversationInclude.MESSAGES));
-      tellSource(context, source);
-      return { conversation: value.conversation, messages: [...value.messages] };
+    async getConversation({ id, include, maxStaleness }, context) {
+      const withMessages = include.includes(ConversationInclude.MESSAGES);
+      const read = await readConversations.get(idOf(id), withMessages, stalenessOf(maxStaleness));
+      tellSource(context, read);
+      return { conversation: read.value.conversation, messages: [...read.value.messages] };
     },
 
-    async batchGetConversations({ ids }, context) {
-      const { value, source } = await readConversations.getMany(idsOf(ids, 'ids'));
-      tellSource(context, source);
-      return { conversations: [...value] };
+    async batchGetConversations({ ids, maxStaleness }, context) {
+      const read = await readConversations.getMany(idsOf(ids, 'ids'), stalenessOf(maxStaleness));
+      tellSource(context, read);
+      return { conversations: [...read.value] };
     },
 
     async listConversations(request) {

@@ -26,6 +26,8 @@ const GRPC_CODE = {
   storage_unavailable: Code.Unavailable,
   draining: Code.Unavailable,
   deadline_exceeded: Code.DeadlineExceeded,
+  cache_off: Code.FailedPrecondition,
+  cache_unavailable: Code.Unavailable,
   request_malformed: Code.InvalidArgument,
   message_too_large: Code.ResourceExhausted,
   method_unimplemented: Code.Unimplemented,
@@ -34,7 +36,7 @@ const GRPC_CODE = {
 } satisfies Record<Reason, Code>;
 
 /** How long a caller should wait before it tries again; only for failures that pass by themselves. */
-const RETRY_AFTER_MS: Partial<Record<Reason, number>> = { storage_unavailable: 1_000, draining: 100 };
+const RETRY_AFTER_MS: Partial<Record<Reason, number>> = { storage_unavailable: 1_000, draining: 100, cache_unavailable: 1_000 };
 
 const RESOURCE: Partial<Record<Reason, string>> = {
   message_not_found: 'messaging.v1.Message',

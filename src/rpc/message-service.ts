@@ -15,7 +15,7 @@ import type { createReadMessages } from '../services/read-messages.ts';
 import type { createSendMessages, Sent } from '../services/send-message.ts';
 import { callerOf, tellSource } from './call.ts';
 import { EVENT_PAGES, filterDigest, nextPageToken, pageRequestOf } from './page-token.ts';
-import { draftOf, idOf, idsOf, messageFilterOf, optionalId } from './requests.ts';
+import { draftOf, idOf, idsOf, messageFilterOf, optionalId, stalenessOf } from './requests.ts';
 
 export interface MessageServiceOptions {
   readonly sendMessages: ReturnType<typeof createSendMessages>;
@@ -56,18 +56,18 @@ export function messageService(options: MessageServiceOptions): Partial<ServiceI
       };
     },
 
-    async getMessage({ id, include }, context) {
+    async getMessage({ id, include, maxStaleness }, context) {
       const wanted = { conversation: include.includes(MessageInclude.CONVERSATION), events: include.includes(MessageInclude.EVENTS) };
-      const { value, source } = await readMessages.get(idOf(id), wanted);
-      tellSource(context, source);
-      const { message, conversation, events } = value;
+      const read = await readMessages.get(idOf(id), wanted, stalenessOf(maxStaleness));
+      tellSource(context, read);
+      const { message, conversation, events } = read.value;
       return { message, ...(conversation === undefined ? {} : { conversation }), events: [...events] };
     },
 
-    async batchGetMessages({ ids }, context) {
-      const { value, source } = await readMessages.getMany(idsOf(ids, 'ids'));
-      tellSource(context, source);
-      return { messages: [...value] };
+    async batchGetMessages({ ids, maxStaleness }, context) {
+      const read = await readMessages.getMany(idsOf(ids, 'ids'), stalenessOf(maxStaleness));
+      tellSource(context, read);
+      return { messages: [...read.value] };
     },
 
     async listMessages(request) {

@@ -24,7 +24,7 @@ export const EVENT_PAGES: PageKind = { byDefault: 50, atMost: 200, isKey: (text)
 /** Ordered by a rank. */
 export const SEARCH_PAGES: PageKind = { byDefault: 20, atMost: 50, isKey: (text) => /^\d{1,9}\.\d{6}$/.test(text) };
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+export const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
 /** Digest of what must not change between pages. */
 export function filterDigest<Desc extends DescMessage>(
@@ -38,15 +38,15 @@ export function filterDigest<Desc extends DescMessage>(
   return hash.digest('base64url').slice(0, 16);
 }
 
-function invalid(description: string): DomainError {
-  return new DomainError('page_token_invalid', `page_token ${description}`, { fields: [{ field: 'page_token', description }] });
+export function tokenInvalid(field: 'page_token' | 'resume_token', description: string): DomainError {
+  return new DomainError('page_token_invalid', `${field} ${description}`, { fields: [{ field, description }] });
 }
 
 function cursorOf(token: string, digest: string, { isKey }: PageKind): Cursor {
   const [version, boundTo, key, id, ...rest] = Buffer.from(token, 'base64url').toString('utf8').split(' ');
   const wellFormed = version === 'p1' && rest.length === 0 && key !== undefined && isKey(key) && id !== undefined && UUID.test(id);
-  if (!wellFormed) throw invalid('is malformed; pass next_page_token of the previous response unchanged');
-  if (boundTo !== digest) throw invalid('belongs to another filter; start again without it');
+  if (!wellFormed) throw tokenInvalid('page_token', 'is malformed; pass next_page_token of the previous response unchanged');
+  if (boundTo !== digest) throw tokenInvalid('page_token', 'belongs to another filter; start again without it');
   return { key, id };
 }
 

@@ -16,7 +16,7 @@ import type { ConversationStatus } from '../domain/conversation.ts';
 import { fieldInvalid } from '../domain/errors.ts';
 import type { JsonObject } from '../domain/json.ts';
 import type { Attachment, Direction, EmailContent, MessageStatus, MessageType, Provider } from '../domain/message.ts';
-import type { ConversationFilter, MessageFilter } from '../domain/ports.ts';
+import type { ConversationFilter, MessageFilter, ReadOptions } from '../domain/ports.ts';
 import type { OutboundDraft } from '../services/outbound-draft.ts';
 
 const TYPES: Partial<Record<MessageTypeProto, MessageType>> = {
@@ -57,6 +57,9 @@ export const channelOf = (type: MessageTypeProto, field: string): Channel => (me
 /** Ids are compared and cached in lower case. */
 export const idOf = (text: string): string => text.toLowerCase();
 export const optionalId = (text: string): string | undefined => (text === '' ? undefined : idOf(text));
+export const stalenessOf = (duration: Duration | undefined): ReadOptions => ({
+  maxStalenessMs: duration === undefined ? 0 : durationMs(duration),
+});
 export const optionalDate = (timestamp: Timestamp | undefined): Date | undefined => timestamp && timestampDate(timestamp);
 const optionalMs = (duration: Duration | undefined): number | undefined => duration && durationMs(duration);
 

@@ -1,5 +1,5 @@
 import { conversationNotFound } from '../domain/errors.ts';
-import type { ConversationFilter, ConversationMatch, Page, PageRequest, Read, Reads } from '../domain/ports.ts';
+import type { ConversationFilter, ConversationMatch, Page, PageRequest, Read, ReadOptions, Reads } from '../domain/ports.ts';
 import type { ConversationView, MessageView, StatisticsView } from '../domain/views.ts';
 
 export interface ConversationWithMessages {
@@ -11,28 +11,28 @@ const MAX_INCLUDED_MESSAGES = 50;
 
 /** Every method throws conversation_not_found for ids that do not exist. */
 export function createReadConversations({ reads }: { readonly reads: Reads }) {
-  async function known(id: string): Promise<Read<ConversationView>> {
-    const { value, source } = await reads.findConversation(id);
+  async function known(id: string, options?: ReadOptions): Promise<Read<ConversationView>> {
+    const { value, ...origin } = await reads.findConversation(id, options);
     if (value === undefined) throw conversationNotFound([id]);
-    return { value, source };
+    return { value, ...origin };
   }
 
   return {
     /** Without its messages a cached conversation is answered without the database. */
-    async get(id: string, includeMessages: boolean): Promise<Read<ConversationWithMessages>> {
-      const { value: conversation, source } = await known(id);
-      if (!includeMessages) return { value: { conversation, messages: [] }, source };
+    async get(id: string, includeMessages: boolean, options: ReadOptions = {}): Promise<Read<ConversationWithMessages>> {
+      const { value: conversation, ...origin } = await known(id, options);
+      if (!includeMessages) return { value: { conversation, messages: [] }, ...origin };
       const filter = { conversationIds: [id], statuses: [], messageTypes: [] };
       const { items } = await reads.listMessages(filter, { size: MAX_INCLUDED_MESSAGES });
-      return { value: { conversation, messages: items }, source };
+      return { value: { conversation, messages: items }, ...origin };
     },
 
     /** In the order of `ids`. */
-    async getMany(ids: readonly string[]): Promise<Read<readonly ConversationView[]>> {
-      const { value: found, source } = await reads.findConversations(ids);
+    async getMany(ids: readonly string[], options: ReadOptions = {}): Promise<Read<readonly ConversationView[]>> {
+      const { value: found, ...origin } = await reads.findConversations(ids, options);
       const missing = ids.filter((id) => !found.has(id));
       if (missing.length > 0) throw conversationNotFound(missing);
-      return { value: ids.flatMap((id) => found.get(id) ?? []), source };
+      return { value: ids.flatMap((id) => found.get(id) ?? []), ...origin };
     },
 
     list: (filter: ConversationFilter, page: PageRequest): Promise<Page<ConversationView>> => reads.listConversations(filter, page),

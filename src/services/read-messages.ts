@@ -1,5 +1,5 @@
 import { messageNotFound } from '../domain/errors.ts';
-import type { MessageFilter, Page, PageRequest, Read, Reads } from '../domain/ports.ts';
+import type { MessageFilter, Page, PageRequest, Read, ReadOptions, Reads } from '../domain/ports.ts';
 import type { ConversationView, MessageEventView, MessageView } from '../domain/views.ts';
 
 export interface MessageInclude {
@@ -18,23 +18,23 @@ const MAX_INCLUDED_EVENTS = 100;
 /** Every method throws message_not_found for ids that do not exist. */
 export function createReadMessages({ reads }: { readonly reads: Reads }) {
   return {
-    /** Without `include` a cached message is answered without the database. `source` tells about the message itself. */
-    async get(id: string, include: MessageInclude): Promise<Read<MessageWithIncluded>> {
-      const { value: message, source } = await reads.findMessage(id);
+    /** Without `include` a cached message is answered without the database. `source` and `ageMs` tell about the message itself. */
+    async get(id: string, include: MessageInclude, options: ReadOptions = {}): Promise<Read<MessageWithIncluded>> {
+      const { value: message, ...origin } = await reads.findMessage(id, options);
       if (message === undefined) throw messageNotFound([id]);
       const [conversation, events] = await Promise.all([
-        include.conversation ? reads.findConversation(message.conversationId) : undefined,
+        include.conversation ? reads.findConversation(message.conversationId, options) : undefined,
         include.events ? reads.listMessageEvents(id, { size: MAX_INCLUDED_EVENTS }) : undefined,
       ]);
-      return { value: { message, conversation: conversation?.value, events: events?.items ?? [] }, source };
+      return { value: { message, conversation: conversation?.value, events: events?.items ?? [] }, ...origin };
     },
 
     /** In the order of `ids`. */
-    async getMany(ids: readonly string[]): Promise<Read<readonly MessageView[]>> {
-      const { value: found, source } = await reads.findMessages(ids);
+    async getMany(ids: readonly string[], options: ReadOptions = {}): Promise<Read<readonly MessageView[]>> {
+      const { value: found, ...origin } = await reads.findMessages(ids, options);
       const missing = ids.filter((id) => !found.has(id));
       if (missing.length > 0) throw messageNotFound(missing);
-      return { value: ids.flatMap((id) => found.get(id) ?? []), source };
+      return { value: ids.flatMap((id) => found.get(id) ?? []), ...origin };
     },
 
     list: (filter: MessageFilter, page: PageRequest): Promise<Page<MessageView>> => reads.listMessages(filter, page),

@@ -3,8 +3,11 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, type LabelValues, typ
 
 type CacheOperation = 'get' | 'set' | 'delete';
 
-/** `refused`: Redis no longer held the token. `bypass`: Redis was not asked, or what it held is not ours. */
-type CacheResult = 'hit' | 'miss' | 'ok' | 'refused' | 'error' | 'bypass';
+/**
+ * `hit_local`: from process memory. `negative`: cached that there is no such row. `refused`: Redis no longer held the token. `bypass`:
+ * Redis was not asked, or what it held is no value of ours.
+ */
+type CacheResult = 'hit' | 'hit_local' | 'negative' | 'miss' | 'ok' | 'refused' | 'error' | 'bypass';
 
 type CacheEntity = 'message' | 'conversation';
 
@@ -44,9 +47,20 @@ interface PoolState {
 export interface Metrics {
   rpcStarted(method: RpcMethod): void;
   rpcHandled(handled: RpcHandled): void;
-  /** `seconds`: the time until Redis answered, when it was asked. */
-  trackCacheOperation(operation: CacheOperation, result: CacheResult, entity: CacheEntity, seconds?: number): void;
+  trackCacheOperation(operation: CacheOperation, result: CacheResult, entity: CacheEntity): void;
+  /** The time until Redis answered. */
+  cacheAnswered(operation: CacheOperation, entity: CacheEntity, seconds: number): void;
   cacheBreaker(open: boolean): void;
+  cacheStored(entity: CacheEntity, bytes: number): void;
+  /** `failed`: Redis did not take it; the relay will. */
+  cacheSettled(outcome: 'stored' | 'dropped' | 'left' | 'failed'): void;
+  cacheMarksFailed(count: number): void;
+  cacheVerified(result: 'match' | 'mismatch' | 'superseded'): void;
+  cacheFlushed(): void;
+  /** What the relay found in one pass; only the process that relays reports it. */
+  relayPassed(found: { readonly rows: number; readonly oldestSeconds: number }): void;
+  /** `read` is called at every scrape and must not throw. The latest one counts. */
+  watchTrust(read: () => boolean): void;
   /** `read` is called at every scrape and must not throw. The latest one counts. */
   watchPool(read: () => PoolState): void;
   /** OpenMetrics text. */
@@ -55,6 +69,7 @@ export interface Metrics {
 
 /** From a cache hit, below a millisecond, to the longest deadline anyone waits for. */
 const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
+const VALUE_BYTES = [256, 512, 1_024, 2_048, 4_096, 16_384, 65_536, 262_144];
 const CACHE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1];
 
 /** Returns what was made for a key before, or makes it: finding a metric's child anew for every call is most of its cost. */
@@ -133,7 +148,9 @@ function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics
   };
 }
 
-function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics, 'trackCacheOperation' | 'cacheBreaker'> {
+type CacheCounts = Pick<Metrics, 'trackCacheOperation' | 'cacheAnswered' | 'cacheBreaker' | 'cacheStored'>;
+
+function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): CacheCounts {
   const operations = new Counter({
     name: 'cache_operations_total',
     help: 'What was asked of the cache, and what came of it.',
@@ -147,6 +164,13 @@ function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metri
     buckets: CACHE_SECONDS,
     registers,
   });
+  const bytes = new Histogram({
+    name: 'cache_value_bytes',
+    help: 'Size of the values that were stored.',
+    labelNames: ['entity'] as const,
+    buckets: VALUE_BYTES,
+    registers,
+  });
   const breaker = new Gauge({ name: 'cache_breaker_open', help: '1 while Redis is not asked because it did not answer.', registers });
   const counterOf = remember((key) => operations.labels(...key.split(' ')));
   const durationOf = remember((key) => duration.labels(...key.split(' ')));
@@ -155,12 +179,58 @@ function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metri
     for (const result of ['hit', 'miss', 'bypass', 'error'] satisfies CacheResult[]) counterOf(`get ${result} ${entity}`).inc(0);
   }
   return {
-    trackCacheOperation(operation, result, entity, seconds) {
-      counterOf(`${operation} ${result} ${entity}`).inc();
-      if (seconds !== undefined) durationOf(`${operation} ${entity}`).observe(seconds);
+    trackCacheOperation: (operation, result, entity) => counterOf(`${operation} ${result} ${entity}`).inc(),
+    cacheAnswered: (operation, entity, seconds) => durationOf(`${operation} ${entity}`).observe(seconds),
+    cacheBreaker: (open) => breaker.set(open ? 1 : 0),
+    cacheStored: (entity, size) => bytes.labels(entity).observe(size),
+  };
+}
+
+type CoherenceCounts = Pick<Metrics, 'cacheSettled' | 'cacheMarksFailed' | 'cacheVerified' | 'cacheFlushed' | 'relayPassed' | 'watchTrust'>;
+
+function coherenceMetrics(registers: [Registry<OpenMetricsContentType>]): CoherenceCounts {
+  const settles = new Counter({
+    name: 'cache_settles_total',
+    help: 'Entries that a write dealt with after its commit, by outcome.',
+    labelNames: ['outcome'] as const,
+    registers,
+  });
+  const marks = new Counter({ name: 'cache_mark_failures_total', help: 'Write marks that Redis did not confirm.', registers });
+  const verified = new Counter({
+    name: 'cache_verify_total',
+    help: 'Hits that were compared with their row. mismatch must stay 0.',
+    labelNames: ['result'] as const,
+    registers,
+  });
+  const flushes = new Counter({
+    name: 'cache_epoch_flushes_total',
+    help: 'Times the cache was emptied for another Redis or database.',
+    registers,
+  });
+  const lag = new Gauge({ name: 'cache_relay_lag_seconds', help: 'Age of the oldest change in the last pass of the relay.', registers });
+  const rows = new Gauge({ name: 'cache_outbox_rows', help: 'Changes in the last pass of the relay.', registers });
+  let isTrusted: (() => boolean) | undefined;
+  new Gauge({
+    name: 'cache_trusted',
+    help: '1 while this process answers from the cache.',
+    registers,
+    collect() {
+      if (isTrusted !== undefined) this.set(isTrusted() ? 1 : 0);
     },
-    cacheBreaker(open) {
-      breaker.set(open ? 1 : 0);
+  });
+  for (const outcome of ['stored', 'dropped', 'left', 'failed']) settles.labels(outcome).inc(0);
+  for (const result of ['match', 'mismatch', 'superseded']) verified.labels(result).inc(0);
+  return {
+    cacheSettled: (outcome) => settles.labels(outcome).inc(),
+    cacheMarksFailed: (count) => marks.inc(count),
+    cacheVerified: (result) => verified.labels(result).inc(),
+    cacheFlushed: () => flushes.inc(),
+    relayPassed(found) {
+      lag.set(found.oldestSeconds);
+      rows.set(found.rows);
+    },
+    watchTrust(read) {
+      isTrusted = read;
     },
   };
 }
@@ -203,6 +273,7 @@ export function createMetrics(): Metrics {
   return {
     ...rpcMetrics(registers),
     ...cacheMetrics(registers),
+    ...coherenceMetrics(registers),
     ...poolMetrics(registers),
     exposition: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };

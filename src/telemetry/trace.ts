@@ -50,6 +50,14 @@ export function withSpan<T>(
   });
 }
 
+/** Runs `work` without spans of its own: for what is done so often in one call that its trace could not be read, or stored. */
+export function withoutSpans<T>(work: () => Promise<T>): Promise<T> {
+  const active = trace.getActiveSpan()?.spanContext();
+  if (active === undefined) return work();
+  // Spans below one that is not recorded are not recorded either.
+  return context.with(trace.setSpanContext(context.active(), { ...active, traceFlags: TraceFlags.NONE }), work);
+}
+
 export interface ServerSpanOptions {
   /** Request headers, names in lower case; `traceparent`, `tracestate` and `baggage` are read. */
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;

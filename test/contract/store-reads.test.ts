@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { expect, inject, it, vi } from 'vitest';
-import { createBreaker } from '../../src/cache/breaker.ts';
-import { connectRedis } from '../../src/cache/redis.ts';
-import { withCache } from '../../src/cache/with-cache.ts';
+import { openCache } from '../../src/cache/open-cache.ts';
+import { readConfig } from '../../src/config.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
 import { createDatabase } from '../support/database.ts';
-import type { Open } from '../support/store-and-reads.ts';
+import type { Open, StoreAndReads } from '../support/store-and-reads.ts';
 import { useCases } from '../support/use-cases.ts';
 import { describeStoreAndReads } from './store-reads-suite.ts';
 
@@ -17,24 +16,34 @@ const redis = inject('redis');
 /** A busy machine is slow, not broken. */
 const TIMEOUT_MS = 60_000;
 
+const openWithoutHurry = (url: string) => openDatabase({ url, poolMax: 10, statementTimeoutMs: TIMEOUT_MS, connectTimeoutMs: TIMEOUT_MS });
+
 async function overDatabase(url: string): ReturnType<Open> {
-  const database = await openDatabase({ url, poolMax: 10, statementTimeoutMs: TIMEOUT_MS, connectTimeoutMs: TIMEOUT_MS });
+  const database = await openWithoutHurry(url);
   const { store, reads } = database;
   return { store, reads, [Symbol.asyncDispose]: () => database[Symbol.asyncDispose]() };
 }
 
 async function overCache(url: string, server: NonNullable<typeof redis>): ReturnType<Open> {
   await using opened = new AsyncDisposableStack();
-  const database = opened.use(await overDatabase(url));
-  const connection = opened.use(connectRedis({ ...server, db: 0, password: '', tls: false, commandTimeoutMs: TIMEOUT_MS }, log));
-  await vi.waitFor(() => connection.ping(), { timeout: TIMEOUT_MS });
-  const { commands } = connection;
-  const breaker = createBreaker({ failuresToOpen: 5, pauseMs: 1_000, nowMs: () => performance.now(), onChange: () => undefined });
-  const keyPrefix = `${randomUUID()}:`;
-  const parts = { commands, breaker, ttlMs: 300_000, keyPrefix, newToken: randomUUID, random: Math.random, metrics: createMetrics(), log };
-  const { store, reads } = opened.use(withCache(database, parts));
+  const database = opened.use(await openWithoutHurry(url));
+  const { cache: options } = readConfig({
+    DATABASE_URL: url,
+    REDIS_HOST: server.host,
+    REDIS_PORT: String(server.port),
+    REDIS_COMMAND_TIMEOUT_MS: String(TIMEOUT_MS),
+    CACHE_KEY_PREFIX: `${randomUUID()}:`,
+  });
+  if (options === undefined) throw new Error('unreachable: REDIS_HOST is set');
+  const { store, reads } = opened.use(openCache(options, database, { log, metrics: createMetrics() }));
   const closing = opened.move();
   return { store, reads, [Symbol.asyncDispose]: () => closing.disposeAsync() };
+}
+
+/** Until then the cache is passed by. */
+async function untilTrusted({ reads }: StoreAndReads): Promise<void> {
+  const look = async () => expect((await reads.findMessage(randomUUID())).source).not.toBe('bypass');
+  await vi.waitFor(look, { timeout: TIMEOUT_MS, interval: 10 });
 }
 
 /** An implementation over an empty database that goes with it. */
@@ -55,8 +64,12 @@ describeStoreAndReads('the database', overEmpty(overDatabase), () => overDatabas
 
 if (redis === null) it.skip('the database behind the cache: this machine has no Redis');
 else {
-  const cached = (url: string) => overCache(url, redis);
-  describeStoreAndReads('the database behind the cache', overEmpty(cached), () => cached(NOWHERE));
+  const cached = async (url: string) => {
+    const opened = await overCache(url, redis);
+    await untilTrusted(opened);
+    return opened;
+  };
+  describeStoreAndReads('the database behind the cache', overEmpty(cached), () => overCache(NOWHERE, redis));
 
   it('the cache answers a second read without PostgreSQL', async () => {
     await using opened = await overEmpty(cached)();

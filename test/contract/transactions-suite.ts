@@ -1,6 +1,6 @@
 import { v7 as uuidv7 } from 'uuid';
 import { describe, expect, it } from 'vitest';
-import type { RequestKey, RowRef } from '../../src/domain/ports.ts';
+import type { AroundCommit, RequestKey, RowChange } from '../../src/domain/ports.ts';
 import { conversationFields, messageFields } from '../support/message-fields.ts';
 import { type Open, openForAll, signal } from '../support/store-and-reads.ts';
 
@@ -57,31 +57,58 @@ export function describeTransactions(open: Open): void {
       expect((await opened.reads.findConversation(conversation.id)).value).toBeUndefined();
     });
 
-    it('reports the rows that it wrote once, after the commit, and none of a rolled back one', async () => {
+    it('tells a wrapper what it changed before the commit, and again after it; nothing when it is rolled back', async () => {
       const conversation = aThread();
       const message = messageFields({ id: uuidv7(), conversationId: conversation.id });
-      const reports: (readonly RowRef[])[] = [];
-      const hooks = {
-        async afterCommit(changed: readonly RowRef[]) {
-          expect((await opened.reads.findMessage(message.id)).value?.id).toBe(message.id);
-          reports.push(changed);
-        },
+      const told: string[] = [];
+      const visible = async () => ((await opened.reads.findConversation(conversation.id)).value === undefined ? 'unseen' : 'seen');
+      const aroundCommit: AroundCommit = async (changed, tx) => {
+        // By its own connection everything is written; nobody else sees it.
+        expect((await tx.messageView(message.id)).id).toBe(message.id);
+        told.push(`before: ${changed.map(({ entity, id, version, deleted }) => `${entity} ${id} ${version} ${deleted}`).toSorted()}`);
+        return async () => void told.push(`after: ${await visible()}`);
       };
       await opened.store.transaction(async (tx) => {
         tx.addConversation(conversation);
         tx.addMessage(message);
         await tx.lockMessage(message.id);
-      }, hooks);
-      expect(reports).toHaveLength(1);
-      expect(reports[0]).toHaveLength(2);
-      expect(reports[0]).toEqual(
+      }, aroundCommit);
+      expect(told).toEqual([`before: conversation ${conversation.id} 1 false,message ${message.id} 1 false`, 'after: seen']);
+      await expect(opened.store.transaction(() => Promise.reject(new Error('no')), aroundCommit)).rejects.toThrow('no');
+      expect(told).toHaveLength(2);
+    });
+
+    it('tells of every row it changed by whatever statement, once and with the last version', async () => {
+      const conversation = aThread();
+      const messages = [1, 2, 3].map((sequence) => messageFields({ id: uuidv7(), conversationId: conversation.id, sequence }));
+      await opened.store.transaction(async (tx) => {
+        tx.addConversation(conversation);
+        for (const message of messages) tx.addMessage(message);
+      });
+      const told: RowChange[] = [];
+      const collect: AroundCommit = async (changed) => {
+        told.push(...changed);
+        return async () => undefined;
+      };
+      await opened.store.transaction(async (tx) => {
+        await tx.appendToExisting(conversation.id, 'inbound', new Date());
+        await tx.nextSequence(conversation.id);
+        await tx.lockMessage(messages[0]?.id ?? '');
+      }, collect);
+      expect(told).toEqual([{ entity: 'conversation', id: conversation.id, version: 3, deleted: false }]);
+      told.length = 0;
+      await opened.store.transaction(async (tx) => {
+        const locked = await tx.lockConversation(conversation.id);
+        if (locked !== undefined) await tx.deleteConversation(locked);
+      }, collect);
+      // The messages go by a cascade that no code here names.
+      expect(told).toHaveLength(4);
+      expect(told).toEqual(
         expect.arrayContaining([
-          { entity: 'conversation', id: conversation.id },
-          { entity: 'message', id: message.id },
+          { entity: 'conversation', id: conversation.id, version: 4, deleted: true },
+          ...messages.map(({ id }) => ({ entity: 'message', id, version: 2, deleted: true })),
         ]),
       );
-      await expect(opened.store.transaction(() => Promise.reject(new Error('no')), hooks)).rejects.toThrow('no');
-      expect(reports).toHaveLength(1);
     });
 
     it('is repeated from the start when it and another wait for each other', async () => {

@@ -15,6 +15,7 @@ describe.skipIf(inject('redis') === null)('cells', () => {
   /** A message and its conversation, both cached. */
   async function cachedRow(toAddress?: string) {
     const { id, conversationId } = await on.calls.send(toAddress === undefined ? {} : { toAddress });
+    await on.relayed();
     await Promise.all([on.calls.readMessage(id), on.calls.readConversation(conversationId)]);
     await Promise.all([on.cellOf('message', id), on.cellOf('conversation', conversationId)]);
     return { id, conversationId };
@@ -85,8 +86,9 @@ describe.skipIf(inject('redis') === null)('cells', () => {
       { what: 'text of somebody else', spoilt: () => '{"id":"1"}' },
       { what: 'nothing', spoilt: () => '' },
       { what: 'bytes that are no text', spoilt: () => Buffer.from([0x56, 0x3a, 0xff, 0x00, 0xfe]) },
-      { what: 'the cell of a build with another schema', spoilt: (cell) => cell.replace(/(:j1\.)[0-9a-f]{8}:/, '$100000000:') },
-      { what: 'the cell of a later format', spoilt: (cell) => cell.replace(':j1.', ':z1.') },
+      { what: 'the cell of a build with another schema', spoilt: (cell) => cell.replace(/(:j1\.)[0-9a-f]{8}\./, '$100000000.') },
+      { what: 'the cell of a later format', spoilt: (cell) => cell.replace(':j1.', ':j2.') },
+      { what: 'the cell of a format that it is not in', spoilt: (cell) => cell.replace(':j1.', ':z1.') },
       { what: 'half a cell', spoilt: (cell) => cell.slice(0, cell.length / 2) },
       { what: 'a field that the contract does not have', spoilt: (cell) => cell.replace('{', '{"nickname":"x",') },
       { what: 'a cell without a version', spoilt: (cell) => cell.replace(/^V:\d+:/, 'V::') },
@@ -120,6 +122,7 @@ describe.skipIf(inject('redis') === null)('cells', () => {
 
     it('gets the row as it was when it asked, and stores nothing', async () => {
       const { conversationId: id } = await on.calls.send({ toAddress: '+14155552811' });
+      await on.relayed();
       const before = await scrape(on.service);
       const held = on.proxy.holdNext(select);
       const reading = on.calls.readConversation(id);
@@ -131,13 +134,13 @@ describe.skipIf(inject('redis') === null)('cells', () => {
       await expect
         .poll(async () => (await scrape(on.service)).sum('cache_operations_total', refused), patiently)
         .toBe(before.sum('cache_operations_total', refused) + 1);
-      expect(await on.redis.exists(on.keyOf('conversation', id))).toBe(0);
-      expect(on.linesAbout(id)).not.toContain(`Cached conversation: ${id}`);
-      expect(await on.calls.readConversation(id)).toMatchObject({ source: 'miss', conversation: { title: 'new' } });
+      // The writer has stored the new one: somebody was asking for it.
+      expect(await on.calls.readConversation(id)).toMatchObject({ source: 'hit', conversation: { title: 'new' } });
     });
 
     it('does not put the old row over what a later reader stored', async () => {
       const { conversationId: id } = await on.calls.send({ toAddress: '+14155552812' });
+      await on.relayed();
       const held = on.proxy.holdNext(select);
       const reading = on.calls.readConversation(id);
       await held.answered;

@@ -5,10 +5,15 @@ import { MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
 import { type CachedService, patiently, startCachedService } from '../support/cached-service.ts';
 import { failureOf } from '../support/calls.ts';
 
-describe.skipIf(inject('redis') === null)('a cached row', () => {
+const ways = [
+  { way: 'written through', writeThrough: true },
+  { way: 'dropped by writes', writeThrough: false },
+] as const;
+
+describe.skipIf(inject('redis') === null).each(ways)('a cached row, $way', ({ writeThrough }) => {
   let on: CachedService;
   beforeAll(async () => {
-    on = await startCachedService('invalidation:');
+    on = await startCachedService(`invalidation-${writeThrough}:`, { CACHE_WRITE_THROUGH: String(writeThrough) });
   });
   afterAll(() => on?.[Symbol.asyncDispose]());
 
@@ -31,21 +36,33 @@ describe.skipIf(inject('redis') === null)('a cached row', () => {
     return message;
   }
 
-  it('is dropped after the commit and before the answer', async () => {
+  it('is hidden while the commit is under way, and new before the answer', async () => {
     const { conversationId: id } = await on.calls.send({ toAddress: newPhone() });
+    await on.relayed();
     await on.calls.readConversation(id);
-    const old = await on.cellOf('conversation', id);
+    await on.cellOf('conversation', id);
     const commit = on.proxy.holdNext(/^commit/i);
     const update = on.calls.conversations.updateConversation({ conversation: { id, title: 'new' } });
     await commit.answered;
-    expect(await on.redis.get(on.keyOf('conversation', id))).toBe(old);
+    expect(await on.redis.get(on.keyOf('conversation', id))).toMatch(/^W:2\.[0-9a-f-]{36}$/);
+    // Whoever asks now may get either: it is committed, and not yet acknowledged.
+    expect(await on.calls.readConversation(id)).toMatchObject({ source: 'bypass', conversation: { title: 'new' } });
     commit.release();
     await update;
+    if (writeThrough) expect(await on.redis.get(on.keyOf('conversation', id))).toMatch(/^V:2:/);
+    else expect(await on.redis.exists(on.keyOf('conversation', id))).toBe(0);
+    expect(await on.calls.readConversation(id)).toMatchObject({ source: writeThrough ? 'hit' : 'miss', conversation: { title: 'new' } });
+  });
+
+  it('that nobody asked for is not stored by a write', async () => {
+    const { conversationId: id } = await on.calls.send({ toAddress: newPhone() });
+    await on.calls.conversations.updateConversation({ conversation: { id, title: 'unread' } });
     expect(await on.redis.exists(on.keyOf('conversation', id))).toBe(0);
   });
 
   it('stays when the write fails', async () => {
     const { conversationId: id } = await on.calls.send({ toAddress: newPhone() });
+    await on.relayed();
     await on.calls.readConversation(id);
     const old = await on.cellOf('conversation', id);
     const { code } = await failureOf(on.calls.conversations.archiveConversation({ id, etag: 'v999' }));
@@ -116,6 +133,7 @@ describe.skipIf(inject('redis') === null)('a cached row', () => {
     async function newRow(): Promise<Row> {
       const toAddress = newPhone();
       const { id: messageId, conversationId } = await on.calls.send({ toAddress });
+      await on.relayed();
       return { messageId, conversationId, toAddress };
     }
 
@@ -126,6 +144,7 @@ describe.skipIf(inject('redis') === null)('a cached row', () => {
     it.each(writes)('$rpc the next read of what it changed shows the change', async ({ drops, prepare, write }) => {
       const row = await newRow();
       await prepare?.(row);
+      await on.relayed();
       await readBoth(row);
       await on.cellOf('message', row.messageId);
       await on.cellOf('conversation', row.conversationId);
@@ -134,7 +153,7 @@ describe.skipIf(inject('redis') === null)('a cached row', () => {
       await write(row);
       const after = await readBoth(row);
       for (const entity of ['message', 'conversation'] as const) {
-        expect(after[entity].source).toBe(drops.includes(entity) ? 'miss' : 'hit');
+        expect(after[entity].source).toBe(drops.includes(entity) && !writeThrough ? 'miss' : 'hit');
       }
       expect(after.message.message.etag !== before.message.message.etag).toBe(drops.includes('message'));
       expect(after.conversation.conversation.etag).not.toBe(before.conversation.conversation.etag);
@@ -148,8 +167,11 @@ describe.skipIf(inject('redis') === null)('a cached row', () => {
       await on.calls.conversations.deleteConversation({ id: row.conversationId });
       expect(await failureOf(on.calls.readMessage(row.messageId))).toMatchObject({ code: 'NotFound', reason: 'MESSAGE_NOT_FOUND' });
       expect(await failureOf(on.calls.readConversation(row.conversationId))).toMatchObject({ code: 'NotFound' });
-      // A reader of nothing gives its lease back.
-      await expect.poll(() => on.redis.exists(on.keyOf('message', row.messageId)), patiently).toBe(0);
+      await on.relayed();
+      await failureOf(on.calls.readMessage(row.messageId));
+      // That there is none is known, too.
+      await expect.poll(() => on.redis.get(on.keyOf('message', row.messageId)), patiently).toBe('N:0');
+      expect(await on.proxy.statementsOf(() => failureOf(on.calls.readMessage(row.messageId)))).toEqual([]);
     });
 
     it('CreateConversation that finds one, it still answers right', async () => {

@@ -15,7 +15,7 @@ SERVER messaging.v1.MessageService/GetMessage  rpc.system.name=grpc rpc.status_c
   INTERNAL cache.get  cache.entity=message cache.result=miss
     CLIENT get  db.system.name=redis
     CLIENT set  db.system.name=redis
-  INTERNAL cache.load  cache.entity=message cache.keys=1
+  INTERNAL cache.load  cache.entity=message
     CLIENT SELECT messages  db.system.name=postgresql db.query.summary=SELECT messages
   INTERNAL cache.set  cache.entity=message cache.result=ok
     CLIENT evalsha  db.system.name=redis
@@ -61,6 +61,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
     opened.use(startTelemetry({ exportTraces: true, sampleRatio: 1, serviceName: 'caller', serviceVersion: '1' }));
     // Redis knows the script from here on; a first use sends it whole.
     const { id } = await on.calls.send();
+    await on.relayed();
     await on.calls.readMessage(id);
     await expectFilled(id);
   });
@@ -86,6 +87,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
 
   it('of a miss: what was asked of Redis, what PostgreSQL answered, what was stored', async () => {
     const [{ id }, traceId] = [await on.calls.send(), newTraceId()];
+    await on.relayed();
     await readIn(traceId, id);
     await expect.poll(() => draw(spansOf(traceId)), patiently).toBe(MISS);
     show('miss', draw(spansOf(traceId)));
@@ -93,6 +95,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
 
   it('of a hit: one question to Redis', async () => {
     const [{ id }, traceId] = [await on.calls.send(), newTraceId()];
+    await on.relayed();
     await on.calls.readMessage(id);
     await expectFilled(id);
     await readIn(traceId, id);
@@ -102,6 +105,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
 
   it('continue the trace that the caller names', async () => {
     const [{ id }, traceId] = [await on.calls.send(), newTraceId()];
+    await on.relayed();
     await readIn(traceId, id);
     await expect
       .poll(() => spansOf(traceId).find(({ kind }) => kind === KINDS.indexOf('SERVER'))?.parentSpanId, patiently)
@@ -124,6 +128,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
 
   it('stay apart when calls share one round trip to Redis', async () => {
     const { id } = await on.calls.send();
+    await on.relayed();
     await on.calls.readMessage(id);
     await expectFilled(id);
     const traceIds = Array.from({ length: 30 }, newTraceId);
@@ -141,6 +146,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
 
   it('stand in the log lines of the call', async () => {
     const [{ id }, traceId] = [await on.calls.send(), newTraceId()];
+    await on.relayed();
     await readIn(traceId, id);
     await expect
       .poll(
@@ -157,6 +163,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
 
   it('lead from a slow bucket of a metric to a trace', async () => {
     const [{ id }, traceId] = [await on.calls.send(), newTraceId()];
+    await on.relayed();
     await readIn(traceId, id);
     const exposition = async () => (await fetch(`http://127.0.0.1:${on.service.httpPort}/metrics`)).text();
     await expect

@@ -1,5 +1,6 @@
 /** The service with a cache in front of a database of its own, and a look into both. */
 import { Redis } from 'ioredis';
+import pg from 'pg';
 import { expect, inject, vi } from 'vitest';
 import { type Calls, callsTo } from './calls.ts';
 import { createDatabase } from './database.ts';
@@ -15,7 +16,12 @@ export interface CachedService extends AsyncDisposable {
   readonly prefix: string;
   /** The Redis key of a row. */
   readonly keyOf: (entity: 'message' | 'conversation', id: string) => string;
-  /** The value cell of a row, once a reader's fill, which nobody waits for, has come. */
+  /**
+   * Resolves when the relay has told the cells of everything that was written. Until then it may take a lease from a reader, who then
+   * fills nothing.
+   */
+  relayed(): Promise<void>;
+  /** The value cell of a row, once the fill of a reader, which nobody waits for, has come. */
   cellOf(entity: 'message' | 'conversation', id: string): Promise<string>;
   /** Log messages that name this id, oldest first. They come by a pipe, maybe after the answer they tell of: poll. */
   linesAbout(id: string): readonly string[];
@@ -36,6 +42,8 @@ export async function startCachedService(prefix: string, env: Readonly<Record<st
   const redis = opening.adopt(new Redis(address), (client) => client.disconnect());
   const database = opening.use(await createDatabase());
   const proxy = opening.use(await startSqlProxy(database.url));
+  const sql = opening.adopt(new pg.Client({ connectionString: database.url }), (client) => client.end());
+  await sql.connect();
   const service = opening.use(
     await startService({
       DATABASE_URL: proxy.url,
@@ -48,8 +56,8 @@ export async function startCachedService(prefix: string, env: Readonly<Record<st
       ...env,
     }),
   );
-  // It serves before it has reached Redis, and answers from PostgreSQL until then.
-  await vi.waitFor(() => expect(service.output()).toContain('redis connected'), patiently);
+  // It serves before that, and answers from PostgreSQL until then.
+  await vi.waitFor(() => expect(service.output()).toContain('cache is trusted'), patiently);
   const opened = opening.move();
   const keyOf: CachedService['keyOf'] = (entity, id) => `${prefix}${entity}:${id}`;
   return {
@@ -59,6 +67,9 @@ export async function startCachedService(prefix: string, env: Readonly<Record<st
     redis,
     prefix,
     keyOf,
+    async relayed() {
+      await vi.waitFor(async () => expect((await sql.query('select from cache_outbox')).rowCount).toBe(0), patiently);
+    },
     async cellOf(entity, id) {
       await expect.poll(() => redis.get(keyOf(entity, id)), patiently).toMatch(/^V:/);
       return (await redis.get(keyOf(entity, id))) ?? '';

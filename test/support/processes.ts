@@ -36,8 +36,8 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
 }
 
-/** Runs `node src/main.ts` on free ports until it serves. Throws with its output when it ends before. */
-export async function startService(env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
+/** Runs `node src/main.ts`, or another `main`, on free ports until it serves. Throws with its output when it ends before. */
+export async function startService(env: Readonly<Record<string, string>>, main = 'src/main.ts'): Promise<ServiceProcess> {
   let output = '';
   let serving: Serving | undefined;
   const child = await superviseUntil(
@@ -47,7 +47,7 @@ export async function startService(env: Readonly<Record<string, string>>): Promi
     },
     {
       command: process.execPath,
-      args: ['src/main.ts'],
+      args: [main],
       stopSignal: 'SIGTERM',
       env: { ...cleanEnvironment(), GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', ...env },
       onOutput: (text) => {

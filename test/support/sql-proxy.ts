@@ -17,8 +17,8 @@ export interface SqlProxy extends AsyncDisposable {
   holdNext(statement: RegExp): HeldAnswer;
 }
 
-/** What readiness asks every second. */
-const PROBE = /^select 1 from messages, conversations/;
+/** What the service asks of its own accord: readiness every second, the relay of invalidations twenty times. */
+const PROBE = /^select 1 from messages, conversations|cache_outbox order by txid|^delete from cache_outbox|cache_relay|advisory_lock/;
 /** Length, then the version of the protocol: the only message without a type byte. */
 const STARTUP_HEAD_BYTES = 4;
 const HEAD_BYTES = 5;

@@ -38,7 +38,36 @@ describe('the configuration', () => {
       REDIS_PASSWORD: 'p',
       CACHE_TTL_SECONDS: '60',
     });
-    expect(config.cache).toMatchObject({ redis: { host: 'redis', port: 6_380, db: 2, password: 'p' }, ttlMs: 60_000 });
+    expect(config.cache).toMatchObject({
+      redis: { topology: { kind: 'standalone', host: 'redis', port: 6_380 }, db: 2, password: 'p' },
+      ttlMs: 60_000,
+    });
+  });
+
+  it('finds Redis by sentinels', () => {
+    const sentinels = { REDIS_SENTINELS: 's1:26379, 10.0.0.2:26380,[fd00::3]:26379', REDIS_SENTINEL_PASSWORD: 'sp' };
+    const topology = {
+      kind: 'sentinel',
+      sentinels: [
+        { host: 's1', port: 26_379 },
+        { host: '10.0.0.2', port: 26_380 },
+        { host: 'fd00::3', port: 26_379 },
+      ],
+      masterName: 'mymaster',
+      sentinelPassword: 'sp',
+    };
+    expect(readConfig({ ...minimal, ...sentinels }).cache?.redis.topology).toEqual(topology);
+    const named = readConfig({ ...minimal, ...sentinels, REDIS_SENTINEL_MASTER: 'messages' });
+    expect(named.cache?.redis.topology).toEqual({ ...topology, masterName: 'messages' });
+  });
+
+  it('finds a Redis Cluster by some of its nodes', () => {
+    const nodes = [
+      { host: 'n1', port: 7_000 },
+      { host: 'n2', port: 7_001 },
+    ];
+    const config = readConfig({ ...minimal, REDIS_CLUSTER_NODES: 'n1:7000,n2:7001' });
+    expect(config.cache?.redis.topology).toEqual({ kind: 'cluster', nodes });
   });
 
   it('cannot be changed afterwards', () => {
@@ -80,6 +109,19 @@ describe('a wrong configuration', () => {
   it('includes half of a key pair', () => {
     expect(refusal({ ...minimal, TLS_CERT_FILE: 'cert.pem' })).toContain('TLS_CERT_FILE, TLS_KEY_FILE: set both or neither');
     expect(refusal({ ...minimal, TLS_KEY_FILE: 'key.pem' })).toContain('TLS_CERT_FILE, TLS_KEY_FILE: set both or neither');
+  });
+
+  it('has more than one kind of Redis', () => {
+    const kinds = { REDIS_HOST: 'redis', REDIS_SENTINELS: 's1:26379', REDIS_CLUSTER_NODES: 'n1:7000' };
+    const { REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES } = kinds;
+    for (const two of [
+      { REDIS_HOST, REDIS_SENTINELS },
+      { REDIS_HOST, REDIS_CLUSTER_NODES },
+      { REDIS_SENTINELS, REDIS_CLUSTER_NODES },
+      kinds,
+    ]) {
+      expect(refusal({ ...minimal, ...two })).toContain('REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES: set one of them.');
+    }
   });
 
   it.each(['', '  ', 'mysql://app:hunter2@db/x', 'hunter2', 'postgresql://'])('has the database URL %j', (url) => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { withoutValues } from '../../src/telemetry/driver-spans.ts';
 import { startTelemetry } from '../../src/telemetry/otel.ts';
 import { keepCallersContext } from '../../src/telemetry/pipelined-context.ts';
-import { activeTrace, startServerSpan, withSpan } from '../../src/telemetry/trace.ts';
+import { activeTrace, startServerSpan, withoutSpans, withSpan } from '../../src/telemetry/trace.ts';
 import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../support/otlp-receiver.ts';
 
 const CANARY = 'canary-4155552671';
@@ -71,6 +71,7 @@ describe('traces that are exported', () => {
         failAsRedisDoes();
       }),
     );
+    await call.run(() => withoutSpans(() => withSpan('cache.load', { 'cache.entity': 'message' }, async () => failAsRedisDoes())));
     call.end('INTERNAL', true);
     call.end('OK', false);
 
@@ -92,6 +93,11 @@ describe('traces that are exported', () => {
   });
 
   afterAll(() => receiver[Symbol.asyncDispose]());
+
+  test('leave out what is done too often for a trace', () => {
+    expect(byName('cache.load')).toBeUndefined();
+    expect(receiver.spans().filter(({ name }) => name === 'eval')).toHaveLength(1);
+  });
 
   test('a call is one SERVER span with the current RPC conventions, below its caller', () => {
     expect(byName(METHOD)).toMatchObject({

@@ -57,7 +57,8 @@ describe('metrics', () => {
   test('count cache operations under the names the dashboards know, from zero', async () => {
     const metrics = createMetrics();
     expect(await linesOf(metrics)).toContain('cache_operations_total{operation="get",result="hit",entity="message"} 0');
-    metrics.trackCacheOperation('get', 'hit', 'message', 0.0007);
+    metrics.trackCacheOperation('get', 'hit', 'message');
+    metrics.cacheAnswered('get', 'message', 0.0007);
     metrics.trackCacheOperation('set', 'refused', 'conversation');
     const lines = await linesOf(metrics);
     expect(lines).toContain('cache_operations_total{operation="get",result="hit",entity="message"} 1');
@@ -70,6 +71,33 @@ describe('metrics', () => {
     expect(await linesOf(metrics)).toContain('cache_breaker_open 0');
     metrics.cacheBreaker(true);
     expect(await linesOf(metrics)).toContain('cache_breaker_open 1');
+  });
+
+  test('count what coherence depends on, from zero', async () => {
+    const metrics = createMetrics();
+    const before = await linesOf(metrics);
+    for (const line of [
+      'cache_settles_total{outcome="failed"} 0',
+      'cache_verify_total{result="mismatch"} 0',
+      'cache_mark_failures_total 0',
+    ]) {
+      expect(before).toContain(line);
+    }
+    metrics.cacheSettled('stored');
+    metrics.cacheMarksFailed(2);
+    metrics.cacheVerified('match');
+    metrics.cacheFlushed();
+    metrics.relayPassed({ rows: 3, oldestSeconds: 0.25 });
+    metrics.cacheStored('message', 700);
+    metrics.watchTrust(() => true);
+    const lines = await linesOf(metrics);
+    for (const line of [
+      ...['cache_settles_total{outcome="stored"} 1', 'cache_mark_failures_total 2', 'cache_verify_total{result="match"} 1'],
+      ...['cache_epoch_flushes_total 1', 'cache_relay_lag_seconds 0.25', 'cache_outbox_rows 3', 'cache_trusted 1'],
+      'cache_value_bytes_bucket{le="1024",entity="message"} 1',
+    ]) {
+      expect(lines).toContain(line);
+    }
   });
 
   test('read the pool at every scrape', async () => {

@@ -53,7 +53,7 @@ export declare type GetCacheStatisticsResponse = Message<"messaging.v1.GetCacheS
   trusted: boolean;
 
   /**
-   * Age of the oldest committed change that the relay has not applied yet.
+   * Age of the oldest committed change that the relay has not applied yet; unset when the database does not answer.
    *
    * @generated from field: google.protobuf.Duration relay_lag = 4;
    */
@@ -100,6 +100,55 @@ export declare type GetCacheStatisticsResponse = Message<"messaging.v1.GetCacheS
    * @generated from field: repeated string warnings = 10;
    */
   warnings: string[];
+
+  /**
+   * Since the process started.
+   *
+   * @generated from field: repeated messaging.v1.GetCacheStatisticsResponse.TierCounts tiers = 11;
+   */
+  tiers: GetCacheStatisticsResponse_TierCounts[];
+
+  /**
+   * Of all reads since the process started, 0 to 1; 0 without reads.
+   *
+   * @generated from field: double hit_ratio = 12;
+   */
+  hitRatio: number;
+
+  /**
+   * Over the last minute, five minutes and hour.
+   *
+   * @generated from field: repeated messaging.v1.GetCacheStatisticsResponse.WindowCounts windows = 13;
+   */
+  windows: GetCacheStatisticsResponse_WindowCounts[];
+
+  /**
+   * Since the process started.
+   *
+   * @generated from field: messaging.v1.GetCacheStatisticsResponse.SettleCounts settles = 14;
+   */
+  settles?: GetCacheStatisticsResponse_SettleCounts | undefined;
+
+  /**
+   * Write marks that Redis did not confirm, since the process started.
+   *
+   * @generated from field: int64 mark_failures = 15;
+   */
+  markFailures: bigint;
+
+  /**
+   * Since the process started.
+   *
+   * @generated from field: messaging.v1.GetCacheStatisticsResponse.VerifyCounts verified = 16;
+   */
+  verified?: GetCacheStatisticsResponse_VerifyCounts | undefined;
+
+  /**
+   * Times this process emptied the cache, as the one that relays, because Redis or the database was another one than before.
+   *
+   * @generated from field: int64 epoch_flushes = 17;
+   */
+  epochFlushes: bigint;
 };
 
 /**
@@ -171,7 +220,7 @@ export declare type GetCacheStatisticsResponse_EntityCounts = Message<"messaging
   invalidations: bigint;
 
   /**
-   * (hits + local_hits + negative_hits) / reads, 0 to 1.
+   * (hits + local_hits + negative_hits) / reads, 0 to 1; 0 without reads.
    *
    * @generated from field: double hit_ratio = 9;
    */
@@ -183,6 +232,177 @@ export declare type GetCacheStatisticsResponse_EntityCounts = Message<"messaging
  * Use `create(GetCacheStatisticsResponse_EntityCountsSchema)` to create a new message.
  */
 export declare const GetCacheStatisticsResponse_EntityCountsSchema: GenMessage<GetCacheStatisticsResponse_EntityCounts>;
+
+/**
+ * Reads of the rows of one tier. Of a row that does not exist the tier is unknown.
+ *
+ * @generated from message messaging.v1.GetCacheStatisticsResponse.TierCounts
+ */
+export declare type GetCacheStatisticsResponse_TierCounts = Message<"messaging.v1.GetCacheStatisticsResponse.TierCounts"> & {
+  /**
+   * Which tier.
+   *
+   * @generated from field: messaging.v1.CacheTier tier = 1;
+   */
+  tier: CacheTier;
+
+  /**
+   * Reads answered from Redis.
+   *
+   * @generated from field: int64 hits = 2;
+   */
+  hits: bigint;
+
+  /**
+   * Reads answered from process memory (max_staleness).
+   *
+   * @generated from field: int64 local_hits = 3;
+   */
+  localHits: bigint;
+
+  /**
+   * Reads answered from the database after a miss.
+   *
+   * @generated from field: int64 misses = 4;
+   */
+  misses: bigint;
+
+  /**
+   * Reads that went past the cache.
+   *
+   * @generated from field: int64 bypasses = 5;
+   */
+  bypasses: bigint;
+
+  /**
+   * (hits + local_hits) / reads, 0 to 1; 0 without reads.
+   *
+   * @generated from field: double hit_ratio = 6;
+   */
+  hitRatio: number;
+};
+
+/**
+ * Describes the message messaging.v1.GetCacheStatisticsResponse.TierCounts.
+ * Use `create(GetCacheStatisticsResponse_TierCountsSchema)` to create a new message.
+ */
+export declare const GetCacheStatisticsResponse_TierCountsSchema: GenMessage<GetCacheStatisticsResponse_TierCounts>;
+
+/**
+ * Counts of a stretch of time that ends now.
+ *
+ * @generated from message messaging.v1.GetCacheStatisticsResponse.WindowCounts
+ */
+export declare type GetCacheStatisticsResponse_WindowCounts = Message<"messaging.v1.GetCacheStatisticsResponse.WindowCounts"> & {
+  /**
+   * How long it is, up to ten seconds more.
+   *
+   * @generated from field: google.protobuf.Duration window = 1;
+   */
+  window?: Duration | undefined;
+
+  /**
+   * By entity.
+   *
+   * @generated from field: repeated messaging.v1.GetCacheStatisticsResponse.EntityCounts entities = 2;
+   */
+  entities: GetCacheStatisticsResponse_EntityCounts[];
+
+  /**
+   * By tier.
+   *
+   * @generated from field: repeated messaging.v1.GetCacheStatisticsResponse.TierCounts tiers = 3;
+   */
+  tiers: GetCacheStatisticsResponse_TierCounts[];
+
+  /**
+   * Of all reads, 0 to 1; 0 without reads.
+   *
+   * @generated from field: double hit_ratio = 4;
+   */
+  hitRatio: number;
+};
+
+/**
+ * Describes the message messaging.v1.GetCacheStatisticsResponse.WindowCounts.
+ * Use `create(GetCacheStatisticsResponse_WindowCountsSchema)` to create a new message.
+ */
+export declare const GetCacheStatisticsResponse_WindowCountsSchema: GenMessage<GetCacheStatisticsResponse_WindowCounts>;
+
+/**
+ * What writes found when they settled the entries of their rows after the commit.
+ *
+ * @generated from message messaging.v1.GetCacheStatisticsResponse.SettleCounts
+ */
+export declare type GetCacheStatisticsResponse_SettleCounts = Message<"messaging.v1.GetCacheStatisticsResponse.SettleCounts"> & {
+  /**
+   * The new row was put in place of the write mark.
+   *
+   * @generated from field: int64 stored = 1;
+   */
+  stored: bigint;
+
+  /**
+   * The entry was dropped.
+   *
+   * @generated from field: int64 dropped = 2;
+   */
+  dropped: bigint;
+
+  /**
+   * There was no entry, or one of a later write.
+   *
+   * @generated from field: int64 left = 3;
+   */
+  left: bigint;
+
+  /**
+   * Redis did not answer; the relay made up for it.
+   *
+   * @generated from field: int64 failed = 4;
+   */
+  failed: bigint;
+};
+
+/**
+ * Describes the message messaging.v1.GetCacheStatisticsResponse.SettleCounts.
+ * Use `create(GetCacheStatisticsResponse_SettleCountsSchema)` to create a new message.
+ */
+export declare const GetCacheStatisticsResponse_SettleCountsSchema: GenMessage<GetCacheStatisticsResponse_SettleCounts>;
+
+/**
+ * Sampled hits that were read again from the database.
+ *
+ * @generated from message messaging.v1.GetCacheStatisticsResponse.VerifyCounts
+ */
+export declare type GetCacheStatisticsResponse_VerifyCounts = Message<"messaging.v1.GetCacheStatisticsResponse.VerifyCounts"> & {
+  /**
+   * Equal to their row.
+   *
+   * @generated from field: int64 matches = 1;
+   */
+  matches: bigint;
+
+  /**
+   * Confirmed different from their row. Stays 0.
+   *
+   * @generated from field: int64 mismatches = 2;
+   */
+  mismatches: bigint;
+
+  /**
+   * Overtaken by a write meanwhile.
+   *
+   * @generated from field: int64 superseded = 3;
+   */
+  superseded: bigint;
+};
+
+/**
+ * Describes the message messaging.v1.GetCacheStatisticsResponse.VerifyCounts.
+ * Use `create(GetCacheStatisticsResponse_VerifyCountsSchema)` to create a new message.
+ */
+export declare const GetCacheStatisticsResponse_VerifyCountsSchema: GenMessage<GetCacheStatisticsResponse_VerifyCounts>;
 
 /**
  * Request for InspectCacheEntry.
@@ -232,7 +452,7 @@ export declare type InspectCacheEntryResponse = Message<"messaging.v1.InspectCac
   key: string;
 
   /**
-   * Version of the cached value.
+   * Version of the cached value; 0 for all but a value.
    *
    * @generated from field: int64 cached_version = 3;
    */
@@ -253,18 +473,26 @@ export declare type InspectCacheEntryResponse = Message<"messaging.v1.InspectCac
   bytes: bigint;
 
   /**
-   * Time to live left.
+   * Time to live left; unset when there is no entry, or one without end.
    *
    * @generated from field: google.protobuf.Duration ttl = 6;
    */
   ttl?: Duration | undefined;
 
   /**
-   * True when the cached value equals the row.
+   * True when the cached value equals the row as the primary has it, field by field, or when there is no row and the entry says so.
    *
    * @generated from field: bool equal = 7;
    */
   equal: boolean;
+
+  /**
+   * How long ago a read lease or write mark was taken: these live equally long. Unset for all else, for neither Redis nor the entry
+   * tells when it was stored.
+   *
+   * @generated from field: google.protobuf.Duration age = 8;
+   */
+  age?: Duration | undefined;
 };
 
 /**
@@ -320,6 +548,13 @@ export enum InspectCacheEntryResponse_Kind {
    * @generated from enum value: KIND_WRITE_MARK = 5;
    */
   WRITE_MARK = 5,
+
+  /**
+   * Not ours, or of a build with another schema: reads go to the database and leave it alone.
+   *
+   * @generated from enum value: KIND_FOREIGN = 6;
+   */
+  FOREIGN = 6,
 }
 
 /**
@@ -368,7 +603,7 @@ export declare const InvalidateCacheRequestSchema: GenMessage<InvalidateCacheReq
  */
 export declare type InvalidateCacheResponse = Message<"messaging.v1.InvalidateCacheResponse"> & {
   /**
-   * Entries dropped.
+   * Entries dropped. Write marks count too: they stay until their write is done, but what it stores is dropped.
    *
    * @generated from field: int64 dropped = 1;
    */
@@ -395,18 +630,25 @@ export declare type WarmCacheRequest = Message<"messaging.v1.WarmCacheRequest"> 
   entity: CachedEntity;
 
   /**
-   * The newest this many, hottest first where that is known.
+   * This many at most, hottest first where that is known, then the newest.
    *
    * @generated from field: int32 count = 2;
    */
   count: number;
 
   /**
-   * Loads per second at most; 0 means 1,000.
+   * Entries looked at, and so loaded, per second at most; 0 means 1,000.
    *
    * @generated from field: int32 rate = 3;
    */
   rate: number;
+
+  /**
+   * resume_token of the last progress of a stream that was interrupted, to go on from there. With the same entity.
+   *
+   * @generated from field: string resume_token = 4;
+   */
+  resumeToken: string;
 };
 
 /**
@@ -422,21 +664,21 @@ export declare const WarmCacheRequestSchema: GenMessage<WarmCacheRequest>;
  */
 export declare type WarmCacheResponse = Message<"messaging.v1.WarmCacheResponse"> & {
   /**
-   * Entries looked at.
+   * Entries looked at, also before the stream was resumed.
    *
    * @generated from field: int64 examined = 1;
    */
   examined: bigint;
 
   /**
-   * Entries loaded.
+   * Entries loaded; the others were there, or are not to be cached.
    *
    * @generated from field: int64 loaded = 2;
    */
   loaded: bigint;
 
   /**
-   * Entries to look at in all.
+   * Entries to look at in all; fewer than count when there are no more rows, which is known at the end.
    *
    * @generated from field: int64 total = 3;
    */
@@ -448,6 +690,13 @@ export declare type WarmCacheResponse = Message<"messaging.v1.WarmCacheResponse"
    * @generated from field: google.protobuf.Timestamp done_at = 4;
    */
   doneAt?: Timestamp | undefined;
+
+  /**
+   * For WarmCacheRequest.resume_token; empty when all is done.
+   *
+   * @generated from field: string resume_token = 5;
+   */
+  resumeToken: string;
 };
 
 /**
@@ -490,13 +739,62 @@ export enum CachedEntity {
 export declare const CachedEntitySchema: GenEnum<CachedEntity>;
 
 /**
+ * Rows by how long their entries live: where the cache is hot and where it is cold.
+ *
+ * @generated from enum messaging.v1.CacheTier
+ */
+export enum CacheTier {
+  /**
+   * Not set.
+   *
+   * @generated from enum value: CACHE_TIER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Messages that are PENDING or SENT: short.
+   *
+   * @generated from enum value: CACHE_TIER_IN_FLIGHT = 1;
+   */
+  IN_FLIGHT = 1,
+
+  /**
+   * Messages that are DELIVERED or FAILED: long.
+   *
+   * @generated from enum value: CACHE_TIER_TERMINAL = 2;
+   */
+  TERMINAL = 2,
+
+  /**
+   * Conversations that are written often: about as long as their writes are apart.
+   *
+   * @generated from enum value: CACHE_TIER_BUSY = 3;
+   */
+  BUSY = 3,
+
+  /**
+   * Conversations that are left alone: long.
+   *
+   * @generated from enum value: CACHE_TIER_QUIET = 4;
+   */
+  QUIET = 4,
+}
+
+/**
+ * Describes the enum messaging.v1.CacheTier.
+ */
+export declare const CacheTierSchema: GenEnum<CacheTier>;
+
+/**
  * Shows and steers the cache in front of messages and conversations. For operators only.
+ * Without a configured Redis every method answers FAILED_PRECONDITION, CACHE_OFF. While Redis does not answer,
+ * GetCacheStatistics says so in its warnings and the others answer UNAVAILABLE, CACHE_UNAVAILABLE.
  *
  * @generated from service messaging.v1.CacheService
  */
 export declare const CacheService: GenService<{
   /**
-   * Counts since the process started and over the last minutes, and the state of Redis.
+   * Counts of this process since it started and over the last minutes, and the state of Redis.
    *
    * @generated from rpc messaging.v1.CacheService.GetCacheStatistics
    */
@@ -516,7 +814,8 @@ export declare const CacheService: GenService<{
     output: typeof InspectCacheEntryResponseSchema;
   },
   /**
-   * Drops entries. Always safe: the next read loads the row.
+   * Drops entries. Always safe: the next read loads the row. With all = true at most 50,000 keys a second are looked at, until the
+   * deadline or until the caller goes away; what was dropped until then stays dropped.
    *
    * @generated from rpc messaging.v1.CacheService.InvalidateCache
    */
@@ -526,7 +825,8 @@ export declare const CacheService: GenService<{
     output: typeof InvalidateCacheResponseSchema;
   },
   /**
-   * Loads entries ahead of reads and streams how far it is. Ends when done or when the caller cancels.
+   * Loads entries ahead of reads and streams how far it is, at least once a second and at the end. Ends when done or when the caller
+   * cancels. First what this process has read lately, most recent first; then the newest rows. Its loads count as no reads.
    *
    * @generated from rpc messaging.v1.CacheService.WarmCache
    */

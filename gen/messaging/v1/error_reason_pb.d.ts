@@ -38,7 +38,7 @@ export enum ErrorReason {
   ADDRESS_INVALID = 2,
 
   /**
-   * INVALID_ARGUMENT. page_token is malformed, expired, or belongs to another filter.
+   * INVALID_ARGUMENT. page_token, or resume_token of WarmCache, is malformed, expired, or belongs to another filter.
    *
    * @generated from enum value: ERROR_REASON_PAGE_TOKEN_INVALID = 3;
    */
@@ -171,7 +171,7 @@ export enum ErrorReason {
   PERMISSION_MISSING = 21,
 
   /**
-   * UNAVAILABLE with RetryInfo. PostgreSQL cannot be reached. (Redis being down is never an error.)
+   * UNAVAILABLE with RetryInfo. PostgreSQL cannot be reached. (Redis being down is an error to CacheService alone.)
    *
    * @generated from enum value: ERROR_REASON_STORAGE_UNAVAILABLE = 22;
    */
@@ -225,6 +225,20 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_CANCELED = 29;
    */
   CANCELED = 29,
+
+  /**
+   * FAILED_PRECONDITION. CacheService: no Redis is configured, so there is no cache.
+   *
+   * @generated from enum value: ERROR_REASON_CACHE_OFF = 30;
+   */
+  CACHE_OFF = 30,
+
+  /**
+   * UNAVAILABLE with RetryInfo. CacheService: Redis does not answer, refuses, or is not trusted yet.
+   *
+   * @generated from enum value: ERROR_REASON_CACHE_UNAVAILABLE = 31;
+   */
+  CACHE_UNAVAILABLE = 31,
 }
 
 /**

@@ -1,0 +1,42 @@
+/** Answers that this process remembers: for callers who accept old ones, and to know an unchanged cell again without decoding it. */
+import { LRUCache } from 'lru-cache';
+
+export interface LocalAnswer<View> {
+  /** undefined: there was no such row. */
+  readonly view: View | undefined;
+  /** The cell it was decoded from; undefined when PostgreSQL answered. */
+  readonly cell: { readonly bytes: Buffer; readonly version: number; readonly expiresAtMs: number } | undefined;
+  /** When the coherent read that gave it began: it was current then, and may have been overtaken since. */
+  readonly knownAtMs: number;
+}
+
+export interface LocalAnswers<View> {
+  find(id: string): LocalAnswer<View> | undefined;
+  remember(id: string, answer: LocalAnswer<View>): void;
+  /** Most recently used first. */
+  ids(): Iterable<string>;
+}
+
+/** An entry without its payload, in bytes. */
+const OVERHEAD_BYTES = 512;
+/** Of an answer that did not come from a cell. */
+const PRESUMED_BYTES = 1_024;
+
+/** `maxBytes` 0: remembers nothing. */
+export function createLocalAnswers<View>(maxBytes: number): LocalAnswers<View> {
+  if (maxBytes === 0) return { find: () => undefined, remember: () => undefined, ids: () => [] };
+  const answers = new LRUCache<string, LocalAnswer<View>>({
+    maxSize: maxBytes,
+    // The decoded view takes about as much again as its cell.
+    sizeCalculation: ({ cell }) => OVERHEAD_BYTES + 2 * (cell?.bytes.byteLength ?? PRESUMED_BYTES),
+  });
+  return {
+    find: (id) => answers.get(id),
+    remember(id, answer) {
+      const known = answers.peek(id);
+      // A slow reader must not replace what a later one has found.
+      if (known === undefined || known.knownAtMs <= answer.knownAtMs) answers.set(id, answer);
+    },
+    ids: () => answers.keys(),
+  };
+}
