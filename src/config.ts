@@ -25,8 +25,8 @@ const addressList = makeValidator<readonly string[]>(listOf);
 
 const serverList = makeValidator<readonly { readonly host: string; readonly port: number }[]>((input) =>
   listOf(input).map((part) => {
-    const [, host, portText] = /^(.+):(\d{1,5})$/.exec(part) ?? [];
-    if (host === undefined || Number(portText) > 65_535) throw new EnvError('must look like host:6379,host:6380');
+    const [, host, portText] = /^([^\s;/@]+):(\d{1,5})$/.exec(part) ?? [];
+    if (host === undefined || Number(portText) < 1 || Number(portText) > 65_535) throw new EnvError('must look like host:6379,host:6380');
     return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(portText) };
   }),
 );
@@ -148,8 +148,10 @@ function read(environment: Readonly<Record<string, string | undefined>>) {
   if ((values.TLS_CERT_FILE === '') !== (values.TLS_KEY_FILE === '')) {
     problems.push('  TLS_CERT_FILE, TLS_KEY_FILE: set both or neither.');
   }
-  const redis = [values.REDIS_HOST !== '', values.REDIS_SENTINELS?.length > 0, values.REDIS_CLUSTER_NODES?.length > 0];
-  if (redis.filter(Boolean).length > 1) problems.push('  REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES: set one of them.');
+  // As they were given: envalid throws when a variable that it has refused is asked for.
+  const redis = [environment['REDIS_HOST'], environment['REDIS_SENTINELS'], environment['REDIS_CLUSTER_NODES']];
+  if (redis.filter((value) => value?.trim()).length > 1)
+    problems.push('  REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES: set one of them.');
   if (problems.length > 0) {
     throw new ConfigError(`The configuration is wrong:\n${problems.join('\n')}\nREADME.md, Configuration, lists every variable.`);
   }

@@ -33,11 +33,11 @@ describe('the table of cells', () => {
     ['lease', (cell: Cell) => lease(cell, 'me'), `L:me ${'= '.repeat(12)}`],
     ['fill', (cell: Cell) => fill(cell, 'me', VALUE), `= ${VALUE} ${'= '.repeat(11)}`],
     ['mark', (cell: Cell) => mark(cell, 'me'), `W:me W:me W:me = ${'W:me '.repeat(9)}`],
-    ['settle with a value', (cell: Cell) => settle(cell, 'me', 3, VALUE), `= - - ${VALUE} - = = - - = = = -`],
-    ['settle without one', (cell: Cell) => settle(cell, 'me', 3, undefined), '= - - - - = = - - = = = -'],
+    ['settle with a value', (cell: Cell) => settle(cell, 'me', 3, VALUE), `= - - ${VALUE} - W:other! = - - = = = -`],
+    ['settle without one', (cell: Cell) => settle(cell, 'me', 3, undefined), '= - - - - W:other! = - - = = = -'],
     ['release', (cell: Cell) => release(cell, 'me'), `= - ${'= '.repeat(11)}`],
     ['bump', (cell: Cell) => bump(cell, 3), '= - - W:me! = W:other! = - - = = = -'],
-    ['refresh', (cell: Cell) => refresh(cell, 3, VALUE), `= = = = = = = ${VALUE} ${VALUE} ${VALUE} ${VALUE} = =`],
+    ['refresh', (cell: Cell) => refresh(cell, 3, VALUE), '= = = = = = = - = - = = ='],
   ])('%s', (_name, operation, expected) => {
     expect(effects(operation)).toBe(expected.trimEnd());
   });
@@ -48,7 +48,18 @@ describe('the table of cells', () => {
     expect(COLUMNS.slice(3, 6).map((cell) => settle(cell, 'me', 3, VALUE).outcome)).toEqual(['set', 'deleted', 'left']);
     expect([release('L:me', 'me').outcome, release('W:me', 'me').outcome]).toEqual(['deleted', 'left']);
     expect(['L:me', 'W:me', undefined].map((cell) => bump(cell, 3).outcome)).toEqual(['deleted', 'tainted', 'left']);
-    expect([refresh('N:0', 3, VALUE).outcome, refresh(undefined, 3, VALUE).outcome]).toEqual(['set', 'left']);
+    expect([refresh(VALUE, 3, VALUE).outcome, refresh('N:0', 3, VALUE).outcome]).toEqual(['set', 'left']);
+  });
+
+  it('prolongs a value that says the same, whenever it was to end', () => {
+    const until = (expiry: string, content = '{"a:b":1}') => `V:3:j1.01234567.${expiry}:${content}`;
+    expect(refresh(until('aaa'), 3, until('zzz')).cell).toBe(until('zzz'));
+    expect(refresh(until('aaa'), 3, until('zzz', '{}')).cell).toBeUndefined();
+  });
+
+  it('leaves another mark clean when it is a later writer, who knows of this one', () => {
+    expect(settle('W:4.other', '3.me', 3, VALUE).cell).toBe('W:4.other');
+    expect(settle('W:2.other', '3.me', 3, VALUE).cell).toBe('W:2.other!');
   });
 
   it('taints a mark only for what was committed after it was set, where its token tells', () => {

@@ -111,6 +111,14 @@ describe('a wrong configuration', () => {
     expect(refusal({ ...minimal, TLS_KEY_FILE: 'key.pem' })).toContain('TLS_CERT_FILE, TLS_KEY_FILE: set both or neither');
   });
 
+  it.each(['s1', ':26379', 's1:', 's1:x', 's1:0', 's1:70000', 's1:26379;s2:26379', 'redis://:pw@s1:6379'])(
+    'has the list of servers %j',
+    (list) => {
+      expect(linesAbout(refusal({ ...minimal, REDIS_SENTINELS: list }))).toEqual(['REDIS_SENTINELS']);
+      expect(linesAbout(refusal({ ...minimal, REDIS_CLUSTER_NODES: `n1:7000,${list}` }))).toEqual(['REDIS_CLUSTER_NODES']);
+    },
+  );
+
   it('has more than one kind of Redis', () => {
     const kinds = { REDIS_HOST: 'redis', REDIS_SENTINELS: 's1:26379', REDIS_CLUSTER_NODES: 'n1:7000' };
     const { REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES } = kinds;
