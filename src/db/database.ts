@@ -1,5 +1,6 @@
 import type { Outbox, Reads, Store } from '../domain/ports.ts';
 import { toDomainError } from './errors.ts';
+import { returnLostConnections } from './lost-connections.ts';
 import { type DatabaseOptions, openOrm } from './orm.ts';
 import { type Connection, createOutbox } from './outbox.ts';
 import { createReads } from './reads.ts';
@@ -28,6 +29,7 @@ const CLOSE_TIMEOUT_MS = 1_000;
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const orm = await openOrm(options);
   const pool = await orm.driver.getConnection().getNativeClient();
+  returnLostConnections(pool);
   const connections = new Set<{ end(): Promise<void> }>();
   // A class that the driver's types do not know; it is what the pool makes its connections of.
   const { Client, options: settings } = pool as unknown as {
