@@ -23,19 +23,13 @@ export interface CachedRows<View> {
   place(view: View): Placement;
 }
 
-export interface CellCacheParts<View> {
-  readonly rows: CachedRows<View>;
+/** What the cache needs; tests give it other clocks and another Redis. */
+export interface CacheParts {
   readonly commands: CellCommands;
   readonly keys: CellKeys;
   readonly trust: Pick<Trust, 'ticket' | 'holds'>;
   readonly breaker: Breaker;
-  readonly ask: Ask;
-  readonly loads: LoadQueue<View>;
-  readonly local: LocalAnswers<View>;
-  readonly doorkeeper: Doorkeeper;
-  readonly selfCheck: SelfCheck<View>;
   readonly statistics: CacheStatistics;
-  readonly policy: PolicyOptions;
   readonly newToken: () => string;
   /** From 0 to 1. */
   readonly random: () => number;
@@ -48,6 +42,16 @@ export interface CellCacheParts<View> {
   readonly log: Log;
 }
 
+export interface CellCacheParts<View> extends CacheParts {
+  readonly rows: CachedRows<View>;
+  readonly ask: Ask;
+  readonly loads: LoadQueue<View>;
+  readonly local: LocalAnswers<View>;
+  readonly doorkeeper: Doorkeeper;
+  readonly selfCheck: SelfCheck<View>;
+  readonly policy: PolicyOptions;
+}
+
 export interface CellCache<View> {
   find(id: string, options?: ReadOptions): Promise<Read<View | undefined>>;
   findMany(ids: readonly string[], options?: ReadOptions): Promise<Read<ReadonlyMap<string, View>>>;
@@ -58,7 +62,7 @@ export interface CellCache<View> {
 }
 
 /** Pauses before a cell that another process is loading is looked at again; then PostgreSQL is asked. */
-const LEASE_WAITS_MS = [2, 4, 8, 16, 32];
+const LEASE_WAITS_MS = [2, 4, 8, 16, 32, 64];
 
 const TITLE = { message: 'Message', conversation: 'Conversation' } as const satisfies Record<CachedEntity, string>;
 

@@ -7,7 +7,7 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { createAsk } from './ask.ts';
 import type { Breaker } from './breaker.ts';
 import { type Cell, cellCodec } from './cell.ts';
-import { type CachedRows, type CellCache, type CellCacheParts, createCellCache } from './cell-cache.ts';
+import { type CachedRows, type CacheParts, type CellCache, type CellCacheParts, createCellCache } from './cell-cache.ts';
 import type { CellCommands } from './cell-commands.ts';
 import type { CellKeys } from './keys.ts';
 import { createLoadQueue } from './load-queue.ts';
@@ -29,25 +29,6 @@ export interface CacheOptions extends PolicyOptions {
   readonly loadConcurrency: number;
   /** Share of hits that are compared with their row. */
   readonly verifyRatio: number;
-}
-
-/** What the cache needs; tests give it other clocks and another Redis. */
-export interface CacheParts {
-  readonly commands: CellCommands;
-  readonly keys: CellKeys;
-  readonly trust: Pick<Trust, 'ticket' | 'holds'>;
-  readonly breaker: Breaker;
-  readonly statistics: CacheStatistics;
-  readonly newToken: () => string;
-  /** From 0 to 1. */
-  readonly random: () => number;
-  /** Monotonic, in ms. */
-  readonly nowMs: () => number;
-  /** Unix time in ms. */
-  readonly unixNowMs: () => number;
-  readonly wait: (ms: number) => Promise<void>;
-  readonly metrics: Metrics;
-  readonly log: Log;
 }
 
 export interface Cached extends AsyncDisposable {
