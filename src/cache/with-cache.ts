@@ -2,20 +2,13 @@ import { ConversationSchema } from '../../gen/messaging/v1/conversation_pb.js';
 import { MessageSchema } from '../../gen/messaging/v1/message_pb.js';
 import type { AroundCommit, CachedEntity, Reads, RowChange, Store, Tx } from '../domain/ports.ts';
 import { type ConversationView, type MessageView, versionOf } from '../domain/views.ts';
-import type { Log } from '../telemetry/log.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
 import { createAsk } from './ask.ts';
-import type { Breaker } from './breaker.ts';
 import { type Cell, cellCodec } from './cell.ts';
 import { type CachedRows, type CacheParts, type CellCache, type CellCacheParts, createCellCache } from './cell-cache.ts';
-import type { CellCommands } from './cell-commands.ts';
-import type { CellKeys } from './keys.ts';
 import { createLoadQueue } from './load-queue.ts';
 import { createLocalAnswers, type LocalAnswers } from './local-answers.ts';
 import { createDoorkeeper, type PolicyOptions, placeConversation, placeMessage, withJitter } from './policy.ts';
 import { createSelfCheck } from './self-check.ts';
-import type { CacheStatistics } from './statistics.ts';
-import type { Trust } from './trust.ts';
 import { createWriteScope, type StoredValue } from './write-scope.ts';
 
 export interface CacheOptions extends PolicyOptions {
