@@ -27,6 +27,8 @@ export interface TrustOptions {
 /** Short beside the watermark's life, so that a watermark of another Redis is noticed soon. */
 const POLL_MS = 200;
 const CLOSE_PATIENCE_MS = 500;
+/** Longer than it takes to connect, to lead, to empty a small cache and to look. */
+const START_PATIENCE_MS = 3_000;
 /** While there is none the first one is awaited. */
 const SEARCH_MS = 20;
 
@@ -51,16 +53,19 @@ export function watchTrust(options: TrustOptions): Trust {
   }
 
   async function watch(signal: AbortSignal): Promise<void> {
-    let told: boolean | undefined;
+    let told = false;
+    let patientUntilMs = nowMs() + START_PATIENCE_MS;
     while (!signal.aborted) {
       // Without an answer the last watermark counts until it runs out.
       await look().catch(() => undefined);
       const trusted = isTrusted();
-      if (trusted !== told) {
-        told = trusted;
-        if (trusted) log.info('cache is trusted');
-        else log.warn('cache is not trusted: no current watermark of the relay; answering from PostgreSQL');
+      if (trusted && !told) log.info('cache is trusted');
+      // At the start it takes a moment; after that it is worth a word at once.
+      if (!trusted && (told || nowMs() >= patientUntilMs)) {
+        log.warn('cache is not trusted: no current watermark of the relay; answering from PostgreSQL');
+        patientUntilMs = Number.POSITIVE_INFINITY;
       }
+      told = trusted;
       await wait(trusted ? POLL_MS : SEARCH_MS, signal);
     }
   }

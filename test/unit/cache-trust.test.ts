@@ -63,7 +63,18 @@ describe('the cache is trusted', () => {
     await publish('run-1');
     await lookAgain();
     expect(trust.ticket()).toBeDefined();
-    expect(lines).toEqual([expect.stringMatching(/^cache is not trusted/), 'cache is trusted']);
+    expect(lines).toEqual(['cache is trusted']);
+    await trust[Symbol.asyncDispose]();
+  });
+
+  it('or says after a while, once, that it is not', async () => {
+    const { trust, lookAgain, lines, pass } = watched();
+    await lookAgain();
+    expect(lines).toEqual([]);
+    pass(3_000);
+    await lookAgain();
+    await lookAgain();
+    expect(lines).toEqual([expect.stringMatching(/^cache is not trusted/)]);
     await trust[Symbol.asyncDispose]();
   });
 
