@@ -5,7 +5,7 @@
 
 /** What of the driver's connections is used here. */
 interface PooledConnection {
-  query(...parameters: readonly unknown[]): unknown;
+  query(...parameters: unknown[]): unknown;
   /** Only while it is taken from the pool. */
   release?: (destroy?: boolean) => void;
 }
@@ -27,9 +27,10 @@ function giveBack(connection: PooledConnection): void {
 
 export function returnLostConnections(pool: ConnectionPool): void {
   pool.on('connect', (connection) => {
-    const query = connection.query.bind(connection);
+    const driver: PooledConnection = Object.getPrototypeOf(connection);
     connection.query = (...parameters) => {
-      const result = query(...parameters);
+      // Looked up at each call: whoever traces queries may replace it later.
+      const result = driver.query.apply(connection, parameters);
       if (result instanceof Promise && typeof parameters[0] === 'string' && ENDS_USE.test(parameters[0])) {
         result.catch(() => giveBack(connection));
       }
