@@ -17,7 +17,6 @@ import { watchReadiness } from './http/readiness.ts';
 import { cacheService } from './rpc/cache-service.ts';
 import { conversationService } from './rpc/conversation-service.ts';
 import { createHealth, healthRoutes } from './rpc/health.ts';
-import { errorInterceptor, validationInterceptor } from './rpc/interceptors.ts';
 import { messageService } from './rpc/message-service.ts';
 import { providerEventService } from './rpc/provider-event-service.ts';
 import { reflectionRoutes } from './rpc/reflection.ts';
@@ -96,7 +95,6 @@ export async function startApp(config: Config, instruments: Instruments, open = 
   const server = await startRpcServer(config.grpc, {
     log,
     metrics,
-    interceptors: [errorInterceptor(log), validationInterceptor()],
     routes: [
       (router) => router.service(MessageService, messages),
       (router) => router.service(ConversationService, conversations),

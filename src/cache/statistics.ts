@@ -34,7 +34,16 @@ const LABELS = {
 
 const WIDTH = GROUPS.length * cacheEvents.length;
 const cellOf = (group: Group, event: CacheEvent): number => GROUPS.indexOf(group) * cacheEvents.length + cacheEvents.indexOf(event);
-const CELLS = new Map(GROUPS.flatMap((group) => cacheEvents.map((event) => [`${group} ${event}`, cellOf(group, event)] as const)));
+
+type PerGroup<Names extends string, Value> = Readonly<Record<Names, Readonly<Record<CacheEvent, Value>>>>;
+
+/** Made once: strings put together for every count would be most of its cost. */
+function forEach<Names extends string, Value>(groups: readonly Names[], make: (group: Names, event: CacheEvent) => Value) {
+  const entries = groups.map((group) => [group, Object.fromEntries(cacheEvents.map((event) => [event, make(group, event)]))] as const);
+  return Object.fromEntries(entries) as PerGroup<Names, Value>;
+}
+
+const CELLS = forEach(GROUPS, cellOf);
 
 interface Slot {
   /** Number of the ten seconds that it counts. */
@@ -43,6 +52,10 @@ interface Slot {
 }
 
 export function createCacheStatistics(metrics: Metrics, nowMs: () => number): CacheStatistics {
+  const operations = forEach(ENTITIES, (entity, event) => {
+    const [operation, result] = LABELS[event];
+    return metrics.cacheOperations(operation, result, entity);
+  });
   const total = new Float64Array(WIDTH);
   const slots = Array.from({ length: SLOTS }, (): Slot => ({ at: -1, counts: new Float64Array(WIDTH) }));
 
@@ -56,20 +69,17 @@ export function createCacheStatistics(metrics: Metrics, nowMs: () => number): Ca
     return slot;
   }
 
-  function add(counts: Float64Array, cell: number | undefined): void {
-    if (cell !== undefined) counts[cell] = (counts[cell] ?? 0) + 1;
+  function add(slot: Slot | undefined, cell: number): void {
+    total[cell] = (total[cell] ?? 0) + 1;
+    if (slot !== undefined) slot.counts[cell] = (slot.counts[cell] ?? 0) + 1;
   }
 
   return {
     count(entity, event, tier) {
-      const [operation, result] = LABELS[event];
-      metrics.trackCacheOperation(operation, result, entity);
+      operations[entity][event].inc();
       const slot = currentSlot();
-      for (const group of tier === undefined ? [entity] : [entity, tier]) {
-        const cell = CELLS.get(`${group} ${event}`);
-        add(total, cell);
-        if (slot !== undefined) add(slot.counts, cell);
-      }
+      add(slot, CELLS[entity][event]);
+      if (tier !== undefined) add(slot, CELLS[tier][event]);
     },
 
     read(windowMs) {

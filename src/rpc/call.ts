@@ -1,34 +1,77 @@
-/** What is known of one call at the HTTP/2 stream, shared with the handlers through Connect's context values. */
-import type { Http2ServerRequest } from 'node:http2';
+/** What is known of one call at its HTTP/2 stream, shared by both lanes and, through Connect's context values, with the handlers. */
+import type { Http2ServerResponse, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { DescMethod } from '@bufbuild/protobuf';
 import { Code, createContextKey, type HandlerContext } from '@connectrpc/connect';
 import type { Read } from '../domain/ports.ts';
+import { type ServerSpan, startServerSpan } from '../telemetry/trace.ts';
+import { type Protocol, protocolOf } from './wire-status.ts';
 
-export interface CallInfo {
-  /** Full name of the method, `messaging.v1.MessageService/GetMessage`; undefined when there is no such method. */
-  readonly method: string | undefined;
-  /** The code that the handler or an interceptor decided on; undefined when the call did not get that far. */
+export interface Call {
+  readonly stream: ServerHttp2Stream;
+  readonly headers: IncomingHttpHeaders;
+  readonly rawHeaders: readonly string[];
+  readonly protocol: Protocol;
+  /** undefined when there is no such method. */
+  readonly method: DescMethod | undefined;
+  /** Everything that is done for the call runs in it; the stream's own events come from outside. */
+  readonly span: ServerSpan;
+  /** Who calls. */
+  readonly caller: string;
+  /** The code that the handler or a step before it decided on; undefined when the call did not get that far. */
   code: Code | 'OK' | undefined;
   /** How the caller was told that the call ended, whatever the handler still does; undefined until then. */
   told: Code | 'OK' | undefined;
-  /** Who calls. */
-  readonly caller: string;
+  /** Headers of the answer that its handler asked for. */
+  metadata: Record<string, string> | undefined;
+  /** Writes the answer when Connect does; undefined on the lean lane, where an answer is written in one go. */
+  response: Http2ServerResponse | undefined;
+  /** On the clock of performance.now(). */
+  readonly openedMs: number;
+  /** The deadline that the caller asked for. */
+  timeoutMs: number | undefined;
+  /** Cleared when the stream closes. */
+  readonly timers: NodeJS.Timeout[];
 }
 
 /** Until callers are authenticated, all are one. */
 const ANONYMOUS = 'anonymous';
 
-export const callKey = createContextKey<CallInfo | undefined>(undefined);
+export const callKey = createContextKey<Call | undefined>(undefined);
 
-const calls = new WeakMap<Http2ServerRequest, CallInfo>();
-
-export function openCall(request: Http2ServerRequest, method: string | undefined): CallInfo {
-  const call: CallInfo = { method, code: undefined, told: undefined, caller: ANONYMOUS };
-  calls.set(request, call);
-  return call;
+/** `name`: of the method, for its span. */
+export function openCall(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  rawHeaders: readonly string[],
+  { name, method }: { readonly name: string; readonly method: DescMethod | undefined },
+): Call {
+  const protocol = protocolOf(headers['content-type']);
+  return {
+    stream,
+    headers,
+    rawHeaders,
+    protocol,
+    method,
+    span: startServerSpan({ headers, system: systemOf(protocol), method: name }),
+    caller: ANONYMOUS,
+    code: undefined,
+    told: undefined,
+    metadata: undefined,
+    response: undefined,
+    openedMs: performance.now(),
+    timeoutMs: undefined,
+    timers: [],
+  };
 }
 
-export function callOf(request: Http2ServerRequest): CallInfo | undefined {
-  return calls.get(request);
+/** As the semantic conventions name them. */
+export function systemOf(protocol: Protocol): 'grpc' | 'connectrpc' {
+  return protocol === 'grpc' || protocol === 'grpc-web' ? 'grpc' : 'connectrpc';
+}
+
+/** `messaging.v1.MessageService/GetMessage` */
+export function fullName({ parent, name }: DescMethod): string {
+  return `${parent.typeName}/${name}`;
 }
 
 export function callerOf(context: HandlerContext): string {
@@ -37,8 +80,8 @@ export function callerOf(context: HandlerContext): string {
 
 /** Tells the caller where the answer came from, and how long ago it was known to be current. */
 export function tellSource(context: HandlerContext, { source, ageMs }: Pick<Read<unknown>, 'source' | 'ageMs'>): void {
-  context.responseHeader.set('x-cache', source);
-  context.responseHeader.set('x-cache-age-ms', String(Math.ceil(ageMs)));
+  const call = context.values.get(callKey);
+  if (call !== undefined) call.metadata = { 'x-cache': source, 'x-cache-age-ms': String(Math.ceil(ageMs)) };
 }
 
 const CODE_NAMES = new Map<number, string>(

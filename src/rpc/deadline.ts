@@ -1,9 +1,9 @@
 /** How long a call may take: read from its headers before anything else of it has arrived, and enforced whatever its handler does. */
-import { constants, type Http2ServerRequest, type Http2ServerResponse, type IncomingHttpHeaders } from 'node:http2';
+import { constants } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
+import type { Call } from './call.ts';
 import { errorWith } from './errors.ts';
 import { endWithError } from './response.ts';
-import { protocolOf } from './wire-status.ts';
 
 export interface DeadlineLimits {
   /** For unary calls that bring no deadline, and for the request of a stream to arrive. */
@@ -19,47 +19,45 @@ const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 
 /** The caller's deadline in ms, undefined when there is none, or what is wrong with it. */
 type Asked = { readonly timeoutMs: number | undefined } | { readonly problem: string };
 
-function asked(headers: IncomingHttpHeaders): Asked {
-  const name = protocolOf(headers['content-type']).startsWith('grpc') ? 'grpc-timeout' : 'connect-timeout-ms';
+const NOT_ASKED: Asked = { timeoutMs: undefined };
+
+function asked({ headers, protocol }: Call): Asked {
+  const name = protocol === 'grpc' || protocol === 'grpc-web' ? 'grpc-timeout' : 'connect-timeout-ms';
   const text = headers[name];
-  if (text === undefined) return { timeoutMs: undefined };
+  if (text === undefined) return NOT_ASKED;
   const form = name === 'grpc-timeout' ? /^(\d{1,8})([HMSmun])$/ : /^(\d{1,10})$/;
   const [, amount, unit = 'm'] = form.exec(String(text)) ?? [];
   if (amount === undefined) return { problem: `the header ${name} is malformed` };
   return { timeoutMs: Number(amount) * (UNIT_MS[unit] ?? 0) };
 }
 
+function expire(call: Call, what: 'answer' | 'request', afterMs: number): void {
+  const { stream } = call;
+  if (what === 'request' && stream.readableEnded) return;
+  endWithError(call, errorWith('deadline_exceeded', `no ${what} within ${Math.round(afterMs)} ms`));
+  // Its caller does not read what is written, or it would be closed by then.
+  call.timers.push(setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS));
+}
+
 /**
  * Ends the call when its time is up, even if its body never arrives, its handler does not listen or its caller does not read. Returns
  * false when the call is refused for its deadline, and ended.
  */
-export function enforceDeadline(
-  request: Http2ServerRequest,
-  response: Http2ServerResponse,
-  method: DescMethod,
-  { defaultDeadlineMs, maxDeadlineMs }: DeadlineLimits,
-): boolean {
+export function enforceDeadline(call: Call, method: DescMethod, { defaultDeadlineMs, maxDeadlineMs }: DeadlineLimits): boolean {
   const refuse = (problem: string): false => {
-    endWithError(request, response, errorWith('request_malformed', problem));
+    endWithError(call, errorWith('request_malformed', problem));
     return false;
   };
-  const caller = asked(request.headers);
+  const caller = asked(call);
   if ('problem' in caller) return refuse(caller.problem);
+  call.timeoutMs = caller.timeoutMs;
   const { timeoutMs = method.methodKind === 'unary' ? defaultDeadlineMs : undefined } = caller;
   if (timeoutMs !== undefined && timeoutMs > maxDeadlineMs) {
     return refuse(`a deadline ${timeoutMs} ms ahead is more than this server allows, ${maxDeadlineMs} ms`);
   }
-  const timers: NodeJS.Timeout[] = [];
-  const expire = (what: 'answer' | 'request', afterMs: number): void => {
-    if (what === 'request' && request.complete) return;
-    endWithError(request, response, errorWith('deadline_exceeded', `no ${what} within ${Math.round(afterMs)} ms`));
-    // Its caller does not read what is written, or it would be closed by then.
-    timers.push(setTimeout(() => response.stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS));
-  };
-  if (timeoutMs !== undefined) timers.push(setTimeout(expire, timeoutMs, 'answer', timeoutMs));
-  if (method.methodKind === 'server_streaming') timers.push(setTimeout(expire, defaultDeadlineMs, 'request', defaultDeadlineMs));
-  response.once('close', () => {
-    for (const timer of timers) clearTimeout(timer);
-  });
+  if (timeoutMs !== undefined) call.timers.push(setTimeout(expire, timeoutMs, call, 'answer', timeoutMs));
+  if (method.methodKind === 'server_streaming') {
+    call.timers.push(setTimeout(expire, defaultDeadlineMs, call, 'request', defaultDeadlineMs));
+  }
   return true;
 }

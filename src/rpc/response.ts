@@ -1,23 +1,22 @@
 /** Ends a call from outside its handler: refused, late, or cut off. */
-import { constants, type Http2ServerRequest, type Http2ServerResponse } from 'node:http2';
+import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ConnectError } from '@connectrpc/connect';
 import { codeToHttpStatus, contentTypeStreamJson, contentTypeStreamProto } from '@connectrpc/connect/protocol-connect';
-import { callOf } from './call.ts';
-import { endOfStreamFrame, errorBody, protocolOf, setGrpcStatus, webTrailerFrame } from './wire-status.ts';
+import type { Call } from './call.ts';
+import { endOfStreamFrame, errorBody, setGrpcStatus, webTrailerFrame } from './wire-status.ts';
 
 /** The caller may still be sending a body that nobody will read: tells it to stop, after the answer. */
-export function stopReading(request: Http2ServerRequest, response: Http2ServerResponse): void {
-  if (request.complete) return;
-  const { stream } = response;
+export function stopReading(stream: ServerHttp2Stream): void {
+  if (stream.readableEnded || stream.destroyed) return;
   stream.close(constants.NGHTTP2_NO_ERROR);
   // What has arrived already is dropped: with unread data a stream never ends, and its connection neither.
   stream.removeAllListeners('data').resume();
 }
 
 /** An answer that consists of nothing but the error. */
-function answer(contentType: string, response: Http2ServerResponse, error: ConnectError): void {
-  const { stream } = response;
-  switch (protocolOf(contentType)) {
+function answer({ stream, headers, protocol }: Call, error: ConnectError): void {
+  const contentType = headers['content-type'] ?? '';
+  switch (protocol) {
     case 'grpc':
     case 'grpc-web': {
       const status = Object.fromEntries(setGrpcStatus(new Headers(), error));
@@ -37,35 +36,33 @@ function answer(contentType: string, response: Http2ServerResponse, error: Conne
 }
 
 /** The end of a stream of which the caller has had the beginning. */
-function endStream(contentType: string, response: Http2ServerResponse, error: ConnectError): void {
-  switch (protocolOf(contentType)) {
+function endStream({ stream, protocol, response }: Call, error: ConnectError): void {
+  switch (protocol) {
     case 'grpc':
-      response.addTrailers(Object.fromEntries(setGrpcStatus(new Headers(), error)));
-      response.end();
+      response?.addTrailers(Object.fromEntries(setGrpcStatus(new Headers(), error)));
+      response?.end();
       return;
     case 'grpc-web':
-      response.end(webTrailerFrame(setGrpcStatus(new Headers(), error)));
+      response?.end(webTrailerFrame(setGrpcStatus(new Headers(), error)));
       return;
     case 'connect-stream':
-      response.end(endOfStreamFrame(new Headers(), error));
+      response?.end(endOfStreamFrame(new Headers(), error));
       return;
     case 'connect':
-      response.stream.close(constants.NGHTTP2_CANCEL);
+      stream.close(constants.NGHTTP2_CANCEL);
   }
 }
 
 /** Tells the caller of `error`, whatever its handler is doing, unless it was told how the call ended; what is written later goes nowhere. */
-export function endWithError(request: Http2ServerRequest, response: Http2ServerResponse, error: ConnectError): void {
-  const call = callOf(request);
-  const { stream } = response;
-  if (stream.destroyed || response.writableEnded || call?.told !== undefined) return;
-  if (call !== undefined) call.told = error.code;
-  const contentType = request.headers['content-type'] ?? '';
-  // A stream has its trailers yet to come; answerCall stops the reading after them.
+export function endWithError(call: Call, error: ConnectError): void {
+  const { stream } = call;
+  if (stream.destroyed || stream.writableEnded || call.told !== undefined) return;
+  call.told = error.code;
+  // A stream has its trailers yet to come; answerByConnect stops the reading after them.
   if (stream.headersSent) {
-    endStream(contentType, response, error);
+    endStream(call, error);
     return;
   }
-  answer(contentType, response, error);
-  stopReading(request, response);
+  answer(call, error);
+  stopReading(stream);
 }

@@ -1,25 +1,22 @@
 /** The port of gRPC, gRPC-Web and Connect: one HTTP/2 server, counted, traced and bounded at the stream. */
 import { readFileSync } from 'node:fs';
-import {
-  createSecureServer,
-  createServer,
-  type Http2Server,
-  type Http2ServerRequest,
-  type Http2ServerResponse,
-  type ServerHttp2Session,
-} from 'node:http2';
+import { createSecureServer, createServer, type Http2Server, type Http2Session, type ServerHttp2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { DescMethod } from '@bufbuild/protobuf';
-import { type ConnectRouter, createConnectRouter, type Interceptor } from '@connectrpc/connect';
+import { type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
 import type { Log } from '../telemetry/log.ts';
-import type { Metrics } from '../telemetry/metrics.ts';
-import { answerCall } from './adapter.ts';
+import type { Metrics, RpcCounts } from '../telemetry/metrics.ts';
+import { type Call, fullName, openCall } from './call.ts';
+import { answerByConnect } from './connect-lane.ts';
 import { enforceDeadline } from './deadline.ts';
 import { errorWith } from './errors.ts';
-import { observeCall } from './observe-call.ts';
+import { interceptorsOf } from './interceptors.ts';
+import { createLeanLane, isLean, type LeanMethod, leanMethods } from './lean-lane.ts';
+import { reportEnd } from './observe-call.ts';
 import { endWithError } from './response.ts';
+import { type CallSteps, createSteps } from './steps.ts';
 
 export interface ServerOptions {
   readonly host: string;
@@ -33,12 +30,13 @@ export interface ServerOptions {
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;
   readonly maxConcurrentStreams: number;
+  /** Off: Connect answers every call. The answers are the same. */
+  readonly leanLane: boolean;
 }
 
 export interface ServerParts {
   readonly log: Log;
   readonly metrics: Metrics;
-  readonly interceptors: readonly Interceptor[];
   readonly routes: readonly ((router: ConnectRouter) => void)[];
 }
 
@@ -48,6 +46,8 @@ export interface RpcServer {
   close(timeoutMs: number): Promise<void>;
 }
 
+const ACCEPT_COMPRESSION = [compressionGzip, compressionBrotli] as const;
+const COMPRESS_MIN_BYTES = 1_024;
 const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 100;
 /** A connection that never sends a request is closed after this. */
@@ -65,25 +65,58 @@ function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2S
   return createSecureServer({ ...limits, ...secure, ALPNProtocols: ['h2'] });
 }
 
+const ignore = (): void => undefined;
+
 /** JSON that names what this server does not know is refused, as protobuf's JSON mapping asks: a misspelt field must not be ignored. */
 const JSON_OPTIONS = { ignoreUnknownFields: false, textDecoder: new TextDecoder('utf-8', { fatal: true }) };
 
-function handlerTable({ routes, interceptors }: ServerParts, options: ServerOptions): ReadonlyMap<string, UniversalHandler> {
+/** A path that calls are made to. */
+interface Endpoint {
+  /** Of the method, for metrics and spans. */
+  readonly name: string;
+  readonly method: DescMethod | undefined;
+  readonly counts: RpcCounts;
+  readonly handler: UniversalHandler | undefined;
+  /** For calls that the lean lane takes. */
+  readonly lean: LeanMethod | undefined;
+}
+
+/** A method that does not exist must not become a label of its own. */
+const OTHER = '_OTHER';
+
+const STREAM_TYPE = {
+  unary: 'unary',
+  server_streaming: 'server_stream',
+  client_streaming: 'client_stream',
+  bidi_streaming: 'bidi_stream',
+} as const satisfies Record<DescMethod['methodKind'], string>;
+
+/** Unknown paths lead to one endpoint without a handler. */
+function endpointTable(options: ServerOptions, { routes, metrics }: ServerParts, steps: CallSteps): (path: string) => Endpoint {
   const router = createConnectRouter({
-    interceptors: [...interceptors],
+    interceptors: interceptorsOf(steps),
     readMaxBytes: options.maxRequestBytes,
     writeMaxBytes: options.maxResponseBytes,
-    acceptCompression: [compressionGzip, compressionBrotli],
+    acceptCompression: [...ACCEPT_COMPRESSION],
+    compressMinBytes: COMPRESS_MIN_BYTES,
     jsonOptions: JSON_OPTIONS,
   });
   for (const route of routes) route(router);
-  return new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
-}
-
-interface RunningCall {
-  readonly request: Http2ServerRequest;
-  readonly response: Http2ServerResponse;
-  readonly method: DescMethod | undefined;
+  const lean = options.leanLane ? leanMethods(routes) : undefined;
+  const endpoints = new Map<string, Endpoint>();
+  for (const handler of router.handlers) {
+    const { method, requestPath } = handler;
+    const counts = metrics.rpc({ service: method.parent.typeName, method: method.name, type: STREAM_TYPE[method.methodKind] });
+    endpoints.set(requestPath, { name: fullName(method), method, counts, handler, lean: lean?.get(requestPath) });
+  }
+  const unknown: Endpoint = {
+    name: OTHER,
+    method: undefined,
+    counts: metrics.rpc({ service: OTHER, method: OTHER, type: 'unary' }),
+    handler: undefined,
+    lean: undefined,
+  };
+  return (path) => endpoints.get(path) ?? endpoints.get(path.split('?', 1)[0] ?? '') ?? unknown;
 }
 
 /** Throws what listen() reports, e.g. EADDRINUSE. */
@@ -102,13 +135,15 @@ async function listen(server: Http2Server, { host, port }: ServerOptions): Promi
 
 /** Throws what listen() reports, e.g. EADDRINUSE. */
 export async function startRpcServer(options: ServerOptions, parts: ServerParts): Promise<RpcServer> {
-  const { log, metrics } = parts;
-  const handlers = handlerTable(parts, options);
+  const { log } = parts;
+  const steps = createSteps(log);
+  const endpointOf = endpointTable(options, parts, steps);
+  const lane = createLeanLane(steps, { ...options, acceptCompression: ACCEPT_COMPRESSION, compressMinBytes: COMPRESS_MIN_BYTES }, log);
   const server = createHttp2Server(options);
   const sockets = new Set<Duplex>();
   const sessions = new Set<ServerHttp2Session>();
-  const calledSessions = new WeakSet<ServerHttp2Session>();
-  const running = new Set<RunningCall>();
+  const calledSessions = new WeakSet<Http2Session>();
+  const running = new Set<Call>();
   let draining = false;
   /** Without calls, what is left are peers that do not shake hands, or do not hang up. */
   const dropIdle = (): void => {
@@ -129,27 +164,39 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
       if (!calledSessions.has(session)) session.destroy();
     });
   });
-  server.on('request', (request, response) => {
-    if (request.stream.session !== undefined) calledSessions.add(request.stream.session as ServerHttp2Session);
-    const path = request.url.split('?', 1)[0] ?? '';
-    const handler = handlers.get(path);
-    const run: RunningCall = { request, response, method: handler?.method };
-    running.add(run);
-    response.once('close', () => {
-      running.delete(run);
+  function handle(call: Call, { handler, lean }: Endpoint, flags: number): void {
+    if (draining) return endWithError(call, errorWith('draining', DRAINING));
+    if (handler === undefined) {
+      const [path] = String(call.headers[':path']).split('?', 1);
+      return endWithError(call, errorWith('method_unimplemented', `there is no method ${path}`));
+    }
+    if (!enforceDeadline(call, handler.method, options)) return;
+    const byConnect = (body?: AsyncIterable<Uint8Array>): void => call.span.run(() => void answerByConnect(handler, call, log, body));
+    if (lean !== undefined && isLean(call.headers, flags)) return lane.answer(call, lean, byConnect);
+    if (call.headers['expect'] === '100-continue') call.stream.additionalHeaders({ ':status': 100 });
+    byConnect();
+  }
+  server.on('stream', (stream, headers, flags, rawHeaders) => {
+    // A caller may reset its stream at any time; without a listener that would end the process.
+    stream.on('error', ignore);
+    if (stream.session !== undefined) calledSessions.add(stream.session);
+    const endpoint = endpointOf(String(headers[':path']));
+    const call = openCall(stream, headers, rawHeaders, endpoint);
+    running.add(call);
+    endpoint.counts.started();
+    stream.once('close', () => {
+      running.delete(call);
+      for (const timer of call.timers) clearTimeout(timer);
+      reportEnd(call, endpoint.counts);
       if (draining) setTimeout(dropIdle, LAST_WORDS_MS).unref();
     });
-    observeCall(request, response, run.method, metrics, (call) => {
-      if (draining) return endWithError(request, response, errorWith('draining', DRAINING));
-      if (handler === undefined) return endWithError(request, response, errorWith('method_unimplemented', `there is no method ${path}`));
-      if (enforceDeadline(request, response, handler.method, options)) void answerCall(handler, request, response, call, log);
-    });
+    handle(call, endpoint, flags);
   });
   const port = await listen(server, options);
 
-  const cutOff = (isOver: (run: RunningCall) => boolean): void => {
+  const cutOff = (isOver: (call: Call) => boolean): void => {
     const error = errorWith('draining', DRAINING);
-    for (const run of [...running]) if (isOver(run)) endWithError(run.request, run.response, error);
+    for (const call of [...running]) if (isOver(call)) endWithError(call, error);
   };
   return {
     port,

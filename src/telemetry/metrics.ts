@@ -1,13 +1,13 @@
 /** Every metric of the service. Labels are closed sets: never an id, an address or anything else a caller chose. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type LabelValues, type OpenMetricsContentType, Registry } from 'prom-client';
 
-type CacheOperation = 'get' | 'set' | 'delete';
+export type CacheOperation = 'get' | 'set' | 'delete';
 
 /**
  * `hit_local`: from process memory. `negative`: cached that there is no such row. `refused`: Redis no longer held the token. `bypass`:
  * Redis was not asked, or what it held is no value of ours.
  */
-type CacheResult = 'hit' | 'hit_local' | 'negative' | 'miss' | 'ok' | 'refused' | 'error' | 'bypass';
+export type CacheResult = 'hit' | 'hit_local' | 'negative' | 'miss' | 'ok' | 'refused' | 'error' | 'bypass';
 
 type CacheEntity = 'message' | 'conversation';
 
@@ -26,13 +26,18 @@ interface RpcMethod {
   readonly type: 'unary' | 'server_stream' | 'client_stream' | 'bidi_stream';
 }
 
-interface RpcHandled extends RpcMethod {
-  readonly system: 'grpc' | 'connectrpc';
-  /** As gRPC spells it, `NOT_FOUND`. */
-  readonly code: string;
-  readonly seconds: number;
-  /** Becomes the exemplar; only of a trace that is recorded. */
-  readonly trace?: { readonly traceId: string; readonly spanId: string } | undefined;
+/** The metrics of one method, found once. */
+export interface RpcCounts {
+  started(): void;
+  /**
+   * `code`: as gRPC spells it, `NOT_FOUND`. `trace` becomes the exemplar; only of a trace that is recorded.
+   */
+  handled(
+    system: 'grpc' | 'connectrpc',
+    code: string,
+    seconds: number,
+    trace?: { readonly traceId: string; readonly spanId: string } | undefined,
+  ): void;
 }
 
 interface PoolState {
@@ -45,11 +50,11 @@ interface PoolState {
 }
 
 export interface Metrics {
-  rpcStarted(method: RpcMethod): void;
-  rpcHandled(handled: RpcHandled): void;
-  trackCacheOperation(operation: CacheOperation, result: CacheResult, entity: CacheEntity): void;
-  /** The time until Redis answered. */
-  cacheAnswered(operation: CacheOperation, entity: CacheEntity, seconds: number): void;
+  rpc(method: RpcMethod): RpcCounts;
+  /** What counts one kind of outcome. */
+  cacheOperations(operation: CacheOperation, result: CacheResult, entity: CacheEntity): { inc(): void };
+  /** What takes the seconds until Redis answered. */
+  cacheDuration(operation: CacheOperation, entity: CacheEntity): { observe(seconds: number): void };
   cacheBreaker(open: boolean): void;
   cacheStored(entity: CacheEntity, bytes: number): void;
   /** `failed`: Redis did not take it; the relay will. */
@@ -73,8 +78,8 @@ const VALUE_BYTES = [256, 512, 1_024, 2_048, 4_096, 16_384, 65_536, 262_144];
 const CACHE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1];
 
 /** Returns what was made for a key before, or makes it: finding a metric's child anew for every call is most of its cost. */
-function remember<Value>(make: (key: string) => Value): (key: string) => Value {
-  const made = new Map<string, Value>();
+function remember<Key, Value>(make: (key: Key) => Value): (key: Key) => Value {
+  const made = new Map<Key, Value>();
   return (key) => {
     const known = made.get(key);
     if (known !== undefined) return known;
@@ -84,9 +89,11 @@ function remember<Value>(make: (key: string) => Value): (key: string) => Value {
   };
 }
 
-function timed<Label extends string>(histogram: Histogram<Label>, labels: Record<Label, string>) {
+type Timed = (seconds: number, trace: { readonly traceId: string; readonly spanId: string } | undefined) => void;
+
+function timed<Label extends string>(histogram: Histogram<Label>, labels: Record<Label, string>): Timed {
   const unsampled = histogram.labels(labels);
-  return ({ seconds, trace }: RpcHandled): void => {
+  return (seconds, trace) => {
     if (trace === undefined) {
       unsampled.observe(seconds);
       return;
@@ -97,7 +104,7 @@ function timed<Label extends string>(histogram: Histogram<Label>, labels: Record
   };
 }
 
-function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics, 'rpcStarted' | 'rpcHandled'> {
+function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics, 'rpc'> {
   const methodLabels = ['grpc_type', 'grpc_service', 'grpc_method'] as const;
   const started = new Counter({ name: 'grpc_server_started_total', help: 'Calls that began.', labelNames: methodLabels, registers });
   const handled = new Counter({
@@ -122,33 +129,30 @@ function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics
     enableExemplars: true,
     registers,
   });
-  const split = (key: string): readonly string[] => key.split(' ');
-  const startedOf = remember((key) => started.labels(...split(key)));
-  const handledOf = remember((key) => handled.labels(...split(key)));
-  const handlingOf = remember((key) => {
-    const [grpc_type = '', grpc_service = '', grpc_method = ''] = split(key);
-    return timed(handling, { grpc_type, grpc_service, grpc_method });
-  });
-  const durationOf = remember((key) => {
-    const [rpc_system_name = '', rpc_method = '', rpc_status_code = ''] = split(key);
-    return timed(duration, { rpc_system_name, rpc_method, rpc_status_code });
-  });
-  const keyOf = ({ type, service, method }: RpcMethod): string => `${type} ${service} ${method}`;
   return {
-    rpcStarted(method) {
-      startedOf(keyOf(method)).inc();
-    },
-    rpcHandled(call) {
-      const code = RPC_CODES.has(call.code) ? call.code : 'UNKNOWN';
-      const method = call.method === '_OTHER' ? '_OTHER' : `${call.service}/${call.method}`;
-      handledOf(`${keyOf(call)} ${code}`).inc();
-      handlingOf(keyOf(call))(call);
-      durationOf(`${call.system} ${method} ${code}`)(call);
+    rpc({ service, method, type }) {
+      const fullName = method === '_OTHER' ? '_OTHER' : `${service}/${method}`;
+      const labels = { grpc_type: type, grpc_service: service, grpc_method: method };
+      const startedOnes = started.labels(labels);
+      const observeHandling = timed(handling, labels);
+      const handledBy = remember((grpc_code: string) => handled.labels({ ...labels, grpc_code }));
+      const durationBy = (rpc_system_name: string) =>
+        remember((code: string) => timed(duration, { rpc_system_name, rpc_method: fullName, rpc_status_code: code }));
+      const durations = { grpc: durationBy('grpc'), connectrpc: durationBy('connectrpc') };
+      return {
+        started: () => startedOnes.inc(),
+        handled(system, status, seconds, trace) {
+          const code = RPC_CODES.has(status) ? status : 'UNKNOWN';
+          handledBy(code).inc();
+          observeHandling(seconds, trace);
+          durations[system](code)(seconds, trace);
+        },
+      };
     },
   };
 }
 
-type CacheCounts = Pick<Metrics, 'trackCacheOperation' | 'cacheAnswered' | 'cacheBreaker' | 'cacheStored'>;
+type CacheCounts = Pick<Metrics, 'cacheOperations' | 'cacheDuration' | 'cacheBreaker' | 'cacheStored'>;
 
 function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): CacheCounts {
   const operations = new Counter({
@@ -172,15 +176,13 @@ function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): CacheCount
     registers,
   });
   const breaker = new Gauge({ name: 'cache_breaker_open', help: '1 while Redis is not asked because it did not answer.', registers });
-  const counterOf = remember((key) => operations.labels(...key.split(' ')));
-  const durationOf = remember((key) => duration.labels(...key.split(' ')));
   // A rate over a counter that is not there yet misses its first increment.
   for (const entity of ['message', 'conversation'] satisfies CacheEntity[]) {
-    for (const result of ['hit', 'miss', 'bypass', 'error'] satisfies CacheResult[]) counterOf(`get ${result} ${entity}`).inc(0);
+    for (const result of ['hit', 'miss', 'bypass', 'error'] satisfies CacheResult[]) operations.labels('get', result, entity).inc(0);
   }
   return {
-    trackCacheOperation: (operation, result, entity) => counterOf(`${operation} ${result} ${entity}`).inc(),
-    cacheAnswered: (operation, entity, seconds) => durationOf(`${operation} ${entity}`).observe(seconds),
+    cacheOperations: (operation, result, entity) => operations.labels(operation, result, entity),
+    cacheDuration: (operation, entity) => duration.labels(operation, entity),
     cacheBreaker: (open) => breaker.set(open ? 1 : 0),
     cacheStored: (entity, size) => bytes.labels(entity).observe(size),
   };

@@ -4,12 +4,13 @@ import { IORedisInstrumentation } from '@opentelemetry/instrumentation-ioredis';
 import { PgInstrumentation } from '@opentelemetry/instrumentation-pg';
 import { defaultResource, envDetector, hostDetector, resourceFromAttributes, serviceInstanceIdDetector } from '@opentelemetry/resources';
 import { NodeSDK } from '@opentelemetry/sdk-node';
-import { AlwaysOffSampler, NoopSpanProcessor, ParentBasedSampler, TraceIdRatioBasedSampler } from '@opentelemetry/sdk-trace';
+import { AlwaysOffSampler, AlwaysOnSampler, NoopSpanProcessor, ParentBasedSampler } from '@opentelemetry/sdk-trace';
 import { ATTR_DB_QUERY_SUMMARY, ATTR_SERVICE_NAME, ATTR_SERVICE_VERSION } from '@opentelemetry/semantic-conventions';
 import { register } from 'import-in-the-middle/register-hooks.mjs';
 import { withoutValues } from './driver-spans.ts';
 import { followPipelinedCommands } from './pipelined-context.ts';
 import { scrubSql, summarizeSql } from './scrub-sql.ts';
+import { setSampling } from './trace.ts';
 
 const SHUTDOWN_TIMEOUT_MS = 2_000;
 
@@ -66,7 +67,8 @@ function startWithExport(options: TelemetryOptions): NodeSDK {
     ),
     // Not the process: its command line is nobody's business.
     resourceDetectors: [serviceInstanceIdDetector, hostDetector, envDetector],
-    sampler: new ParentBasedSampler({ root: new TraceIdRatioBasedSampler(options.sampleRatio) }),
+    // Roots are sampled before they are made; see trace.ts.
+    sampler: new ParentBasedSampler({ root: new AlwaysOnSampler() }),
     metricReaders: [],
     logRecordProcessors: [],
     instrumentations,
@@ -80,8 +82,10 @@ function startWithExport(options: TelemetryOptions): NodeSDK {
 /** Flushes and shuts down when disposed, within about two seconds even when the collector does not answer. */
 export function startTelemetry(options: TelemetryOptions): AsyncDisposable {
   const sdk = options.exportTraces ? startWithExport(options) : startWithoutExport();
+  setSampling({ record: options.exportTraces, ratio: options.sampleRatio });
   return {
     async [Symbol.asyncDispose]() {
+      setSampling(undefined);
       const { promise: timeout, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, SHUTDOWN_TIMEOUT_MS);
       try {

@@ -1,4 +1,9 @@
-/** Spans for the other rooms, which never see OpenTelemetry. Without startTelemetry all of this does nothing, cheaply. */
+/**
+ * Spans for the other rooms, which never see OpenTelemetry. Whether a call is recorded is decided before its span is made: one that is
+ * not costs a coin toss, and everything below it nothing. Without startTelemetry all of this does nothing.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { randomBytes } from 'node:crypto';
 import {
   type Attributes,
   context,
@@ -29,15 +34,37 @@ export interface SpanHandle {
   set(name: string, value: AttributeValue): void;
 }
 
+export interface Sampling {
+  /** False: nothing is recorded, whatever callers ask for; calls still have ids, so that their log lines can be found together. */
+  readonly record: boolean;
+  /** Share of the calls that bring no trace which are recorded, 0 to 1. */
+  readonly ratio: number;
+}
+
+let sampling: Sampling | undefined;
+
+/** For startTelemetry; undefined: off. */
+export function setSampling(next: Sampling | undefined): void {
+  sampling = next;
+}
+
+const NO_SPAN: SpanHandle = { set: () => undefined };
+
+/** Whether spans that are started here are recorded. */
+export function isRecorded(): boolean {
+  return trace.getActiveSpan()?.isRecording() === true;
+}
+
 /**
- * Runs `work` in an INTERNAL span that is active during it. When `work` throws, the span says so by `error.type` alone, and the error
- * goes on to the caller.
+ * Runs `work` in an INTERNAL span that is active during it, when it is part of a call that is recorded. When `work` throws, the span says
+ * so by `error.type` alone, and the error goes on to the caller.
  */
 export function withSpan<T>(
   name: string,
   attributes: Readonly<Record<string, AttributeValue>>,
   work: (span: SpanHandle) => Promise<T>,
 ): Promise<T> {
+  if (!isRecorded()) return work(NO_SPAN);
   return tracer.startActiveSpan(name, { kind: SpanKind.INTERNAL, attributes: { ...attributes } }, async (span) => {
     try {
       return await work({ set: (key, value) => span.setAttribute(key, value) });
@@ -79,8 +106,54 @@ export interface ServerSpan {
   readonly sampled: { readonly traceId: string; readonly spanId: string } | undefined;
 }
 
+/** A traceparent, version 00 and what is compatible with it: trace id, span id, flags. */
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-([0-9a-f]{2})/;
+
+/** A call that nobody will look at as a trace. Its ids are made when the first log line asks for them. */
+class UnrecordedCall implements ServerSpan {
+  readonly sampled = undefined;
+  readonly #callersTraceId: string | undefined;
+  #ids: { readonly traceId: string; readonly spanId: string } | undefined;
+
+  constructor(callersTraceId: string | undefined) {
+    this.#callersTraceId = callersTraceId;
+  }
+
+  get ids(): { readonly traceId: string; readonly spanId: string } {
+    if (this.#ids === undefined) {
+      const random = randomBytes(24).toString('hex');
+      this.#ids = { traceId: this.#callersTraceId ?? random.slice(16), spanId: random.slice(0, 16) };
+    }
+    return this.#ids;
+  }
+
+  get traceId(): string {
+    return this.ids.traceId;
+  }
+
+  run<T>(fn: () => T): T {
+    return unrecordedCalls.run(this, fn);
+  }
+
+  end(): void {
+    // There is nothing to end.
+  }
+}
+
+const unrecordedCalls = new AsyncLocalStorage<UnrecordedCall>();
+
+const NO_TELEMETRY: ServerSpan = { run: (fn) => fn(), end: () => undefined, traceId: undefined, sampled: undefined };
+
 /** Starts the SERVER span of one call, as a child of the caller's span when the headers name one. */
 export function startServerSpan(options: ServerSpanOptions): ServerSpan {
+  if (sampling === undefined) return NO_TELEMETRY;
+  const traceparent = options.headers['traceparent'];
+  const [, callersTraceId, flags = ''] = typeof traceparent === 'string' ? (TRACEPARENT.exec(traceparent) ?? []) : [];
+  const wanted = callersTraceId === undefined ? Math.random() < sampling.ratio : (Number.parseInt(flags, 16) & TraceFlags.SAMPLED) !== 0;
+  return sampling.record && wanted ? startRecordedSpan(options) : new UnrecordedCall(callersTraceId);
+}
+
+function startRecordedSpan(options: ServerSpanOptions): ServerSpan {
   const { system, method, address, port } = options;
   const attributes: Attributes = { [ATTR_RPC_SYSTEM_NAME]: system, [ATTR_RPC_METHOD]: method };
   if (address !== undefined) attributes[ATTR_SERVER_ADDRESS] = address;
@@ -115,7 +188,10 @@ export interface ActiveTrace {
 /** The span that is active here; undefined outside of any. */
 export function activeTrace(): ActiveTrace | undefined {
   const spanContext = trace.getActiveSpan()?.spanContext();
-  if (spanContext === undefined || !isSpanContextValid(spanContext)) return undefined;
+  if (spanContext === undefined || !isSpanContextValid(spanContext)) {
+    const call = unrecordedCalls.getStore();
+    return call && { ...call.ids, sampled: false };
+  }
   const { traceId, spanId, traceFlags } = spanContext;
   return { traceId, spanId, sampled: (traceFlags & TraceFlags.SAMPLED) !== 0 };
 }

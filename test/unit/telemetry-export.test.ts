@@ -82,14 +82,17 @@ describe('traces that are exported', () => {
     expect(unsampled.traceId).toBe(TRACE);
     unsampled.end('OK', false);
 
-    await withSpan('cache.set', {}, () => Promise.reject(new CacheDown(CANARY))).catch(() => undefined);
+    await withSpan('outside of calls', {}, async () => undefined);
+    const work = startServerSpan({ headers: {}, system: 'grpc', method: 'work/Done' });
+    await work.run(() => withSpan('cache.set', {}, () => Promise.reject(new CacheDown(CANARY))).catch(() => undefined));
 
     keepCallersContext({ Pipeline, Redis });
     const pipeline = new Pipeline();
     const redis = new Redis();
-    await withSpan('first caller', {}, async () => pipeline.sendCommand({ id: 'first' }));
-    await withSpan('second caller', {}, async () => pipeline.sendCommand({ id: 'second' }));
-    await withSpan('flush', {}, async () => pipeline.queue.forEach((command) => void redis.sendCommand(command)));
+    await work.run(() => withSpan('first caller', {}, async () => pipeline.sendCommand({ id: 'first' })));
+    await work.run(() => withSpan('second caller', {}, async () => pipeline.sendCommand({ id: 'second' })));
+    await work.run(() => withSpan('flush', {}, async () => pipeline.queue.forEach((command) => void redis.sendCommand(command))));
+    work.end('OK', false);
   });
 
   afterAll(() => receiver[Symbol.asyncDispose]());
@@ -137,6 +140,10 @@ describe('traces that are exported', () => {
 
   test('a caller that does not record is followed', () => {
     expect(byName('not/recorded')).toBeUndefined();
+  });
+
+  test('work that belongs to no call begins no trace', () => {
+    expect(byName('outside of calls')).toBeUndefined();
   });
 
   test('work that throws leaves its type, not its message', () => {

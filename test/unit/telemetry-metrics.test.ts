@@ -21,9 +21,10 @@ describe('metrics', () => {
 
   test('count a call when it begins and when it ends', async () => {
     const metrics = createMetrics();
-    metrics.rpcStarted(GET_MESSAGE);
-    metrics.rpcStarted(GET_MESSAGE);
-    metrics.rpcHandled({ ...GET_MESSAGE, system: 'grpc', code: 'NOT_FOUND', seconds: 0.004 });
+    const counts = metrics.rpc(GET_MESSAGE);
+    counts.started();
+    counts.started();
+    counts.handled('grpc', 'NOT_FOUND', 0.004);
     const lines = await linesOf(metrics);
     expect(lines).toContain(`grpc_server_started_total{${METHOD_LABELS}} 2`);
     expect(lines).toContain(`grpc_server_handled_total{${METHOD_LABELS},grpc_code="NOT_FOUND"} 1`);
@@ -32,8 +33,9 @@ describe('metrics', () => {
 
   test('point from a duration to the trace that took it', async () => {
     const metrics = createMetrics();
-    metrics.rpcHandled({ ...GET_MESSAGE, system: 'grpc', code: 'OK', seconds: 0.004, trace: TRACE });
-    metrics.rpcHandled({ ...GET_MESSAGE, system: 'grpc', code: 'OK', seconds: 20 });
+    const counts = metrics.rpc(GET_MESSAGE);
+    counts.handled('grpc', 'OK', 0.004, TRACE);
+    counts.handled('grpc', 'OK', 20);
     const lines = await linesOf(metrics);
     const exemplar = `# {trace_id="${TRACE.traceId}",span_id="${TRACE.spanId}"} 0.004 `;
     for (const start of [
@@ -48,7 +50,7 @@ describe('metrics', () => {
 
   test('give methods and codes that do not exist no label of their own', async () => {
     const metrics = createMetrics();
-    metrics.rpcHandled({ service: '_OTHER', method: '_OTHER', type: 'unary', system: 'connectrpc', code: 'made up', seconds: 1 });
+    metrics.rpc({ service: '_OTHER', method: '_OTHER', type: 'unary' }).handled('connectrpc', 'made up', 1);
     const { text } = await metrics.exposition();
     expect(text).toContain('rpc_system_name="connectrpc",rpc_method="_OTHER",rpc_status_code="UNKNOWN"');
     expect(text).not.toContain('made up');
@@ -57,9 +59,9 @@ describe('metrics', () => {
   test('count cache operations under the names the dashboards know, from zero', async () => {
     const metrics = createMetrics();
     expect(await linesOf(metrics)).toContain('cache_operations_total{operation="get",result="hit",entity="message"} 0');
-    metrics.trackCacheOperation('get', 'hit', 'message');
-    metrics.cacheAnswered('get', 'message', 0.0007);
-    metrics.trackCacheOperation('set', 'refused', 'conversation');
+    metrics.cacheOperations('get', 'hit', 'message').inc();
+    metrics.cacheDuration('get', 'message').observe(0.0007);
+    metrics.cacheOperations('set', 'refused', 'conversation').inc();
     const lines = await linesOf(metrics);
     expect(lines).toContain('cache_operations_total{operation="get",result="hit",entity="message"} 1');
     expect(lines).toContain('cache_operations_total{operation="set",result="refused",entity="conversation"} 1');

@@ -1,0 +1,91 @@
+import type { DescMethod, DescService } from '@bufbuild/protobuf';
+import { type ContextValues, createContextValues, type HandlerContext } from '@connectrpc/connect';
+import { type Call, callKey } from './call.ts';
+import { errorWith } from './errors.ts';
+
+/** What handlers of the lean lane learn of their call. Each part is made when it is asked for: most handlers ask for one. */
+export class LeanContext implements HandlerContext {
+  readonly method: DescMethod;
+  readonly #call: Call;
+  #values: ContextValues | undefined;
+  #aborted: AbortController | undefined;
+  #requestHeader: Headers | undefined;
+  #responseHeader: Headers | undefined;
+  #responseTrailer: Headers | undefined;
+
+  constructor(call: Call, method: DescMethod) {
+    this.#call = call;
+    this.method = method;
+  }
+
+  get service(): DescService {
+    return this.method.parent;
+  }
+
+  get requestMethod(): string {
+    return 'POST';
+  }
+
+  get protocolName(): string {
+    return 'grpc';
+  }
+
+  get url(): string {
+    const { ':scheme': scheme = 'http', ':authority': authority, ':path': path = '' } = this.#call.headers;
+    return `${String(scheme)}://${authority}${path}`;
+  }
+
+  get values(): ContextValues {
+    this.#values ??= createContextValues().set(callKey, this.#call);
+    return this.#values;
+  }
+
+  /** Aborted when the call ends before its handler does. */
+  get signal(): AbortSignal {
+    if (this.#aborted === undefined) {
+      const controller = new AbortController();
+      const abort = (): void => controller.abort(errorWith('canceled', 'the call is over'));
+      if (this.#call.stream.destroyed) abort();
+      else this.#call.stream.once('close', abort);
+      this.#aborted = controller;
+    }
+    return this.#aborted.signal;
+  }
+
+  /** undefined while no handler has asked for it. */
+  get usedSignal(): AbortSignal | undefined {
+    return this.#aborted?.signal;
+  }
+
+  timeoutMs(): number | undefined {
+    const { openedMs, timeoutMs } = this.#call;
+    return timeoutMs === undefined ? undefined : openedMs + timeoutMs - performance.now();
+  }
+
+  get requestHeader(): Headers {
+    if (this.#requestHeader === undefined) {
+      const headers = new Headers();
+      for (const [name, value] of Object.entries(this.#call.headers)) {
+        if (name.startsWith(':')) continue;
+        for (const one of Array.isArray(value) ? value : [value ?? '']) headers.append(name, one);
+      }
+      this.#requestHeader = headers;
+    }
+    return this.#requestHeader;
+  }
+
+  get responseHeader(): Headers {
+    this.#responseHeader ??= new Headers();
+    return this.#responseHeader;
+  }
+
+  get responseTrailer(): Headers {
+    this.#responseTrailer ??= new Headers();
+    return this.#responseTrailer;
+  }
+
+  /** What the handler wants sent before and after its answer; undefined while it has not asked for it. */
+  get asked(): { readonly header: Headers | undefined; readonly trailer: Headers | undefined } {
+    return { header: this.#responseHeader, trailer: this.#responseTrailer };
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * The lane for unary gRPC calls: the same handlers and steps as Connect's, without its pipeline of async iterators, which costs several
+ * times what the call itself does. What is not plain and well formed goes to Connect, before a handler has seen it.
+ */
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { type DescMethod, type DescMethodUnary, fromBinary, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
+import { ConnectError, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';
+import { type Compression, compressionNegotiate } from '@connectrpc/connect/protocol';
+import type { Log } from '../telemetry/log.ts';
+import { type Call, fullName } from './call.ts';
+import { FRAME_HEAD_BYTES, frameEncoder, frameOf } from './encode-answer.ts';
+import { errorWith } from './errors.ts';
+import { LeanContext } from './lean-context.ts';
+import { endWithError } from './response.ts';
+import type { CallSteps } from './steps.ts';
+import { setGrpcStatus } from './wire-status.ts';
+
+const CONTENT_TYPE = 'application/grpc+proto';
+
+export interface LeanLimits {
+  readonly maxRequestBytes: number;
+  readonly maxResponseBytes: number;
+  readonly acceptCompression: readonly Compression[];
+  readonly compressMinBytes: number;
+}
+
+export interface LeanMethod {
+  readonly desc: DescMethodUnary;
+  readonly handle: (request: never, context: HandlerContext) => unknown;
+  readonly encode: (answer: never) => Buffer;
+}
+
+/** What has arrived of a body that the lean lane does not understand, and the rest of it. */
+export type HandOver = (body: AsyncIterable<Uint8Array>) => void;
+
+export interface LeanLane {
+  /** Ends the call, or hands it over; never throws. */
+  answer(call: Call, method: LeanMethod, handOver: HandOver): void;
+}
+
+/** The unary methods that `routes` implement, by path. Those with options of their own, which only Connect knows to heed, are left out. */
+export function leanMethods(routes: readonly ((router: ConnectRouter) => void)[]): ReadonlyMap<string, LeanMethod> {
+  const methods = new Map<string, LeanMethod>();
+  const add = (desc: DescMethod, implementation: unknown, options: unknown): void => {
+    if (desc.methodKind !== 'unary' || typeof implementation !== 'function' || options !== undefined) return;
+    methods.set(`/${fullName(desc)}`, {
+      desc: desc as DescMethodUnary,
+      handle: implementation as LeanMethod['handle'],
+      encode: frameEncoder(desc.output),
+    });
+  };
+  const router: ConnectRouter = {
+    handlers: [],
+    service(service, implementations, options) {
+      const named = implementations as Readonly<Record<string, unknown>>;
+      for (const method of service.methods) {
+        const own = named[method.localName];
+        add(method, typeof own === 'function' ? own.bind(implementations) : undefined, options);
+      }
+      return router;
+    },
+    rpc(method, implementation, options) {
+      add(method, implementation, options);
+      return router;
+    },
+  };
+  for (const route of routes) route(router);
+  return methods;
+}
+
+const MAX_REMEMBERED = 64;
+
+/** Remembers what was made of the first few texts; callers send the same ones again and again. */
+function remembered<Value>(make: (text: string) => Value): (text: string) => Value {
+  const made = new Map<string, Value>();
+  return (text) => {
+    const known = made.get(text);
+    if (known !== undefined) return known;
+    const value = make(text);
+    if (made.size < MAX_REMEMBERED) made.set(text, value);
+    return value;
+  };
+}
+
+const isHost = remembered((authority) => URL.canParse(`http://${authority}`));
+
+/** Whether a request looks like one for the lean lane; its body may still turn out not to be. */
+export function isLean(headers: IncomingHttpHeaders, flags: number): boolean {
+  const { 'content-type': type, 'grpc-encoding': encoding, ':authority': authority } = headers;
+  return (
+    (type === 'application/grpc' || type === CONTENT_TYPE) &&
+    headers[':method'] === 'POST' &&
+    typeof authority === 'string' &&
+    isHost(authority) &&
+    (encoding === undefined || encoding === 'identity') &&
+    headers['expect'] === undefined &&
+    (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0
+  );
+}
+
+async function* bodyOf(read: readonly Uint8Array[], stream: ServerHttp2Stream): AsyncGenerator<Uint8Array> {
+  yield* read;
+  // A refusal of what is left unread must still reach the caller.
+  if (!stream.readableEnded) yield* stream.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Uint8Array>;
+}
+
+/** Bytes of the frame that a body begins with; undefined when it is compressed, or its head is not there yet. */
+function frameBytes(body: Buffer): number | undefined {
+  return body.byteLength >= FRAME_HEAD_BYTES && body[0] === 0 ? body.readUInt32BE(1) + FRAME_HEAD_BYTES : undefined;
+}
+
+function decode({ input }: DescMethodUnary, payload: Buffer): MessageShape<typeof input> | undefined {
+  try {
+    return fromBinary(input, payload);
+  } catch {
+    return undefined;
+  }
+}
+
+const WITH_TRAILERS = { waitForTrailers: true };
+const OK_TRAILERS = { 'grpc-status': '0' };
+
+function sendOk(this: ServerHttp2Stream): void {
+  this.sendTrailers(OK_TRAILERS);
+}
+
+export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): LeanLane {
+  const { maxRequestBytes, maxResponseBytes, acceptCompression, compressMinBytes } = limits;
+  const negotiate = remembered((accepted) => compressionNegotiate([...acceptCompression], null, accepted, 'grpc-accept-encoding').response);
+
+  function compressionFor({ headers }: Call): Compression | undefined {
+    const accepted = headers['grpc-accept-encoding'];
+    return accepted === undefined ? undefined : (negotiate(String(accepted)) ?? undefined);
+  }
+
+  function respond(
+    { stream, metadata }: Call,
+    { asked }: LeanContext,
+    compression: Compression | undefined,
+    frame: Buffer | undefined,
+  ): void {
+    const encoding = compression && { 'grpc-encoding': compression.name };
+    const header = asked.header && Object.fromEntries(asked.header);
+    stream.respond({ ':status': 200, ...header, 'content-type': CONTENT_TYPE, ...encoding, ...metadata }, WITH_TRAILERS);
+    stream.end(frame);
+  }
+
+  function fail(call: Call, context: LeanContext, error: ConnectError): void {
+    const { stream } = call;
+    if (call.told !== undefined || stream.destroyed) return;
+    const trailers = Object.fromEntries(setGrpcStatus(new Headers(context.asked.trailer), error));
+    stream.once('wantTrailers', () => stream.sendTrailers(trailers));
+    respond(call, context, compressionFor(call), undefined);
+    call.told = error.code;
+  }
+
+  async function succeed(call: Call, context: LeanContext, encoded: Buffer): Promise<void> {
+    const { stream } = call;
+    const compression = compressionFor(call);
+    const payloadBytes = encoded.byteLength - FRAME_HEAD_BYTES;
+    let frame = encoded;
+    if (compression !== undefined && payloadBytes >= compressMinBytes) {
+      frame = frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1);
+    }
+    if (call.told !== undefined || stream.destroyed) return;
+    const { trailer } = context.asked;
+    if (trailer === undefined) stream.once('wantTrailers', sendOk);
+    else stream.once('wantTrailers', () => stream.sendTrailers({ ...Object.fromEntries(trailer), ...OK_TRAILERS }));
+    respond(call, context, compression, frame);
+    call.told = 'OK';
+  }
+
+  function encodeAnswer({ desc, encode }: LeanMethod, answer: MessageInitShape<DescMethodUnary['output']>): Buffer | ConnectError {
+    try {
+      const frame = encode(answer as never);
+      if (frame.byteLength - FRAME_HEAD_BYTES <= maxResponseBytes) return frame;
+      return errorWith('message_too_large', `the response is larger than ${maxResponseBytes} bytes`);
+    } catch (error) {
+      log.error({ rpc: fullName(desc), err: error }, 'an answer could not be written by a bug');
+      return errorWith('internal', 'internal error');
+    }
+  }
+
+  async function run(call: Call, method: LeanMethod, request: MessageShape<DescMethodUnary['input']>): Promise<void> {
+    const context = new LeanContext(call, method.desc);
+    let answer: MessageInitShape<DescMethodUnary['output']>;
+    try {
+      steps.check(method.desc.input, request);
+      answer = (await method.handle(request as never, context)) as typeof answer;
+      call.code = 'OK';
+    } catch (error) {
+      fail(call, context, steps.failureOf(error, method.desc, call, context.usedSignal));
+      return;
+    }
+    const frame = encodeAnswer(method, answer);
+    if (frame instanceof ConnectError) fail(call, context, frame);
+    else await succeed(call, context, frame);
+  }
+
+  async function runSafely(call: Call, method: LeanMethod, request: MessageShape<DescMethodUnary['input']>): Promise<void> {
+    try {
+      await run(call, method, request);
+    } catch (error) {
+      log.warn({ rpc: fullName(method.desc), err: error }, 'an answer could not be written');
+      endWithError(call, errorWith('internal', 'internal error'));
+    }
+  }
+
+  return {
+    answer(call, method, handOver) {
+      const { stream } = call;
+      const chunks: Buffer[] = [];
+      let bytes = 0;
+      let wanted = 0;
+      const onData = (chunk: Buffer): void => {
+        if (bytes === 0) wanted = frameBytes(chunk) ?? 0;
+        chunks.push(chunk);
+        bytes += chunk.byteLength;
+        if (bytes <= wanted && wanted <= maxRequestBytes + FRAME_HEAD_BYTES) return;
+        stream.pause().off('data', onData).off('end', onEnd);
+        handOver(bodyOf(chunks, stream));
+      };
+      const onEnd = (): void => {
+        // Its time was up before, or the server stops.
+        if (call.told !== undefined) return;
+        const [first] = chunks;
+        const body = first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
+        const request = bytes === wanted && bytes > 0 ? decode(method.desc, body.subarray(FRAME_HEAD_BYTES)) : undefined;
+        if (request === undefined) handOver(bodyOf(chunks, stream));
+        // The stream's events come from outside of any call.
+        else call.span.run(() => void runSafely(call, method, request));
+      };
+      stream.on('data', onData).on('end', onEnd);
+    },
+  };
+}
