@@ -1,10 +1,12 @@
-/** The commands of the cell protocol. Each touches one key, so that Redis Cluster can serve them. See ARCHITECTURE.md, cache. */
+/** The commands of the cell protocol. Each but getMany touches one key, so that Redis Cluster can serve them. See ARCHITECTURE.md, cache. */
 
 /** What settle() found: its own mark and replaced it by the value, or dropped the entry; nothing of its own, or something newer. */
 export type SettleOutcome = 'stored' | 'dropped' | 'left';
 
 export interface CellCommands {
   get(key: string): Promise<Buffer | null>;
+  /** The same for several at one moment, in their order; undefined when they may live on several servers. */
+  readonly getMany: ((keys: readonly string[]) => Promise<readonly (Buffer | null)[]>) | undefined;
   /** Takes the read lease when the key is absent. Returns what is in the way otherwise. */
   lease(key: string, token: string): Promise<Buffer | null>;
   /** Replaces the lease, if it is still there. */
@@ -112,6 +114,7 @@ export const cellScripts = {
 /** What of an ioredis client is used here; its types do not know commands that are defined at run time. */
 export interface CellClient {
   getBuffer(key: string): Promise<Buffer | null>;
+  mgetBuffer(...keys: readonly string[]): Promise<(Buffer | null)[]>;
   setBuffer(key: string, value: string, px: 'PX', ttlMs: number, nx: 'NX', get: 'GET'): Promise<Buffer | null>;
   cellFill(key: string, token: string, value: Buffer, ttlMs: number): Promise<number>;
   cellRelease(key: string, token: string): Promise<number>;
@@ -121,9 +124,11 @@ export interface CellClient {
   cellRefresh(key: string, version: number, value: Buffer, ttlMs: number): Promise<number>;
 }
 
-export function cellCommands(client: CellClient): CellCommands {
+/** `together`: one server has all keys. */
+export function cellCommands(client: CellClient, together: boolean): CellCommands {
   return {
     get: (key) => client.getBuffer(key),
+    getMany: together ? (keys) => client.mgetBuffer(...keys) : undefined,
     lease: (key, token) => client.setBuffer(key, `L:${token}`, 'PX', LEASE_MS, 'NX', 'GET'),
     fill: async (key, token, value, ttlMs) => (await client.cellFill(key, token, value, ttlMs)) === 1,
     async release(key, token) {

@@ -65,7 +65,9 @@ export function cellCodec<Desc extends DescMessage>(
     const [whole, version, format = '', writtenSchema, expiry = ''] = head;
     if (writtenSchema !== ownSchema) return { kind: 'foreign' };
     try {
+      // As views are everywhere: nobody may change what several callers get.
       const view = fromJsonString(schema, textOf(format, bytes.subarray(whole.length)));
+      Object.freeze(view);
       return { kind: 'value', version: Number(version), expiresAtMs: Number.parseInt(expiry, 36) * 1_000, view };
     } catch {
       // Somebody else wrote under our key; the row is still right.

@@ -1,13 +1,16 @@
 /** Answers that this process remembers: for callers who accept old ones, and to know an unchanged cell again without decoding it. */
 import { LRUCache } from 'lru-cache';
+import type { CacheTier } from '../domain/ports.ts';
 
 export interface LocalAnswer<View> {
   /** undefined: there was no such row. */
   readonly view: View | undefined;
+  /** Where the row belonged when it was decoded; only counted by. */
+  readonly tier: CacheTier | undefined;
   /** The cell it was decoded from; undefined when PostgreSQL answered. */
   readonly cell: { readonly bytes: Buffer; readonly version: number; readonly expiresAtMs: number } | undefined;
-  /** When the coherent read that gave it began: it was current then, and may have been overtaken since. */
-  readonly knownAtMs: number;
+  /** When the latest coherent read that gave it began: it was current then, and may have been overtaken since. */
+  knownAtMs: number;
 }
 
 export interface LocalAnswers<View> {
@@ -21,14 +24,15 @@ export interface LocalAnswers<View> {
 const OVERHEAD_BYTES = 512;
 /** Of an answer that did not come from a cell. */
 const PRESUMED_BYTES = 1_024;
+/** The cell, what was decoded from it, and what was encoded of that for callers. */
+const COPIES = 3;
 
 /** `maxBytes` 0: remembers nothing. */
 export function createLocalAnswers<View>(maxBytes: number): LocalAnswers<View> {
   if (maxBytes === 0) return { find: () => undefined, remember: () => undefined, ids: () => [] };
   const answers = new LRUCache<string, LocalAnswer<View>>({
     maxSize: maxBytes,
-    // The decoded view takes about as much again as its cell.
-    sizeCalculation: ({ cell }) => OVERHEAD_BYTES + 2 * (cell?.bytes.byteLength ?? PRESUMED_BYTES),
+    sizeCalculation: ({ cell }) => OVERHEAD_BYTES + COPIES * (cell?.bytes.byteLength ?? PRESUMED_BYTES),
   });
   return {
     find: (id) => answers.get(id),

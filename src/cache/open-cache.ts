@@ -65,7 +65,9 @@ export function openCache(options: OpenCacheOptions, database: CachedDatabase, i
   opened.use(startRelay({ outbox: database.outbox, connection, keys, wait, random, metrics, log }));
   const statistics = createCacheStatistics(metrics, nowMs);
   const shared = { commands, keys, trust, breaker, statistics, random, nowMs, wait, metrics, log };
-  const cached = opened.use(withCache(database, options, { ...shared, newToken: randomUUID, unixNowMs: Date.now }));
+  const cached = opened.use(
+    withCache(database, options, { ...shared, newToken: randomUUID, unixNowMs: Date.now, afterTurn: setImmediate }),
+  );
   const { outbox } = database;
   const admin = createCacheAdmin({ connection, keys, trust, statistics, coherence, cached, outbox, nowMs, wait });
   const { reads, store } = cached;

@@ -129,7 +129,8 @@ function clientOptions(options: RedisOptions) {
 function openClient(options: RedisOptions): Redis | FixedCluster {
   const { topology, db } = options;
   const common = clientOptions(options);
-  const queueing = { enableOfflineQueue: false, enableAutoPipelining: true };
+  // MGET is made of many questions already, and need not wait for more.
+  const queueing = { enableOfflineQueue: false, enableAutoPipelining: true, autoPipeliningIgnoredCommands: ['mget'] };
   const retryStrategy = (attempts: number): number => Math.min(RECONNECT_PAUSE_MS * attempts, MAX_RECONNECT_PAUSE_MS);
   switch (topology.kind) {
     case 'standalone':
@@ -240,7 +241,7 @@ export function connectRedis(options: RedisOptions, log: Log): RedisConnection {
   tellOfChanges(client, log);
   const withScripts = client as unknown as CellClient & WatermarkClient;
   return {
-    commands: { ...cellCommands(withScripts), ...watermarkCommands(withScripts) },
+    commands: { ...cellCommands(withScripts, options.topology.kind !== 'cluster'), ...watermarkCommands(withScripts) },
     generation: () => generation,
     async runIds() {
       return (await fromMasters(dataIdOf)).toSorted().join();

@@ -3,6 +3,7 @@ import { toDomainError } from './errors.ts';
 import { returnLostConnections } from './lost-connections.ts';
 import { type DatabaseOptions, openOrm } from './orm.ts';
 import { type Connection, createOutbox } from './outbox.ts';
+import { prepareStatements } from './prepared-statements.ts';
 import { createReads } from './reads.ts';
 import { createStore } from './store.ts';
 
@@ -30,6 +31,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const orm = await openOrm(options);
   const pool = await orm.driver.getConnection().getNativeClient();
   returnLostConnections(pool);
+  prepareStatements(pool);
   const connections = new Set<{ end(): Promise<void> }>();
   // A class that the driver's types do not know; it is what the pool makes its connections of.
   const { Client, options: settings } = pool as unknown as {

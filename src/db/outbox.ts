@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import type { CachedEntity, Outbox, OutboxChange, OutboxLease, RowChange } from '../domain/ports.ts';
 import { toDomainError } from './errors.ts';
 import type { Orm } from './orm.ts';
+import { PREPARED } from './prepared-statements.ts';
 import type { Database, Tables } from './rows.ts';
 
 /** The nil id stands for all rows of the entity. */
@@ -15,7 +16,9 @@ const IDLE_TIMEOUT_MS = 5_000;
 /** What the running transaction has changed so far, as its triggers noted it. */
 export async function changesOfTransaction(database: Database): Promise<readonly RowChange[]> {
   const { rows } = await sql<RowChange>`
-    select entity, row_id as id, version, deleted from cache_outbox where txid = pg_current_xact_id()`.execute(database);
+    select entity, row_id as id, version, deleted from cache_outbox where txid = pg_current_xact_id() ${sql.raw(PREPARED)}`.execute(
+    database,
+  );
   return rows.filter(({ id }) => id !== ALL_ROWS);
 }
 

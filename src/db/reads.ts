@@ -5,6 +5,7 @@ import { type ConversationView, type MessageView, toConversationView, toMessageV
 import { toDomainError } from './errors.ts';
 import { listConversations, listMessageEvents, listMessages } from './list-queries.ts';
 import type { Orm } from './orm.ts';
+import { PREPARED } from './prepared-statements.ts';
 import { type Database, type RowReaders, rowReaders, type Tables } from './rows.ts';
 import { searchConversations } from './search-query.ts';
 
@@ -77,9 +78,9 @@ function keyedReads(database: Database, readers: RowReaders) {
   const messageOf = (row: Row): MessageView => toMessageView(readers.message.fields(row));
   const conversationOf = (row: Row): ConversationView => toConversationView(readers.conversation.fields(row));
   const messages = (ids: readonly string[]) =>
-    sql<Row>`select ${sql.raw(readers.message.columns)} from messages where id = any(${ids}::uuid[])`;
+    sql<Row>`select ${sql.raw(readers.message.columns)} from messages where id = any(${ids}::uuid[]) ${sql.raw(PREPARED)}`;
   const conversations = (ids: readonly string[]) =>
-    sql<Row>`select ${sql.raw(readers.conversation.columns)} from conversations where id = any(${ids}::uuid[])`;
+    sql<Row>`select ${sql.raw(readers.conversation.columns)} from conversations where id = any(${ids}::uuid[]) ${sql.raw(PREPARED)}`;
   return {
     findMessages: (ids: readonly string[]) => byIds(database, messages, messageOf, ids),
     findConversations: (ids: readonly string[]) => byIds(database, conversations, conversationOf, ids),

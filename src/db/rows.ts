@@ -50,6 +50,43 @@ function rowReader<Fields>(metadata: EntityMetadata, parseDate: (text: string) =
   };
 }
 
+/** One table's columns, and an entity's data in their order, as values to bind. */
+export interface RowWriter<Fields> {
+  readonly columns: readonly string[];
+  values(fields: Fields): readonly unknown[];
+}
+
+function rowWriter<Fields>(metadata: EntityMetadata): RowWriter<Fields> {
+  const properties = metadata.props.filter(({ persist }) => persist !== false);
+  const bound = (value: unknown, isJson: boolean): unknown => {
+    if (value === null || value === undefined) return null;
+    if (value instanceof Date) return value.toISOString();
+    return isJson ? JSON.stringify(value) : value;
+  };
+  const columns = properties.map(({ name, fieldNames, columnTypes }) => ({
+    name,
+    column: fieldNames[0],
+    isJson: columnTypes[0] === 'jsonb',
+  }));
+  return {
+    columns: columns.map(({ column }) => `"${column}"`),
+    values(fields) {
+      const named = fields as Readonly<Record<string, unknown>>;
+      return columns.map(({ name, isJson }) => bound(named[name], isJson));
+    },
+  };
+}
+
+export interface RowWriters {
+  readonly message: RowWriter<MessageFields>;
+  readonly event: RowWriter<MessageEventFields>;
+}
+
+export function rowWriters(orm: Orm): RowWriters {
+  const metadata = orm.getMetadata();
+  return { message: rowWriter(metadata.get(Message)), event: rowWriter(metadata.get(MessageEvent)) };
+}
+
 export interface RowReaders {
   readonly message: RowReader<MessageFields>;
   readonly event: RowReader<MessageEventFields>;

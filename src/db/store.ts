@@ -2,16 +2,21 @@ import type { AroundCommit, Store, Tx } from '../domain/ports.ts';
 import { isRepeatable, toDomainError } from './errors.ts';
 import type { Orm } from './orm.ts';
 import { changesOfTransaction } from './outbox.ts';
-import { type RowReaders, rowReaders, type Tables } from './rows.ts';
-import { createTx } from './tx.ts';
+import { rowReaders, rowWriters, type Tables } from './rows.ts';
+import { createTx, messageInsertion, type TxStatements } from './tx.ts';
 
 /** Deadlocks and serialization failures in a row before the caller is told to try again. */
 const MAX_ATTEMPTS = 4;
 
-async function attempt<T>(orm: Orm, readers: RowReaders, work: (tx: Tx) => Promise<T>, aroundCommit: AroundCommit | undefined): Promise<T> {
+async function attempt<T>(
+  orm: Orm,
+  statements: TxStatements,
+  work: (tx: Tx) => Promise<T>,
+  aroundCommit: AroundCommit | undefined,
+): Promise<T> {
   let afterCommit: (() => Promise<void>) | undefined;
   const result = await orm.em.fork().transactional(async (em) => {
-    const tx = createTx(em, readers);
+    const tx = createTx(em, statements);
     const done = await work(tx);
     await em.flush();
     if (aroundCommit !== undefined) {
@@ -26,12 +31,12 @@ async function attempt<T>(orm: Orm, readers: RowReaders, work: (tx: Tx) => Promi
 }
 
 export function createStore(orm: Orm): Store {
-  const readers = rowReaders(orm);
+  const statements: TxStatements = { readers: rowReaders(orm), insertMessage: messageInsertion(rowWriters(orm)) };
   return {
     async transaction(work, aroundCommit) {
       for (let attempts = 1; ; attempts += 1) {
         try {
-          return await attempt(orm, readers, work, aroundCommit);
+          return await attempt(orm, statements, work, aroundCommit);
         } catch (error) {
           if (attempts === MAX_ATTEMPTS || !isRepeatable(error)) throw toDomainError(error);
         }

@@ -1,16 +1,19 @@
 import { LockMode } from '@mikro-orm/core';
 import type { SqlEntityManager } from '@mikro-orm/postgresql';
-import { sql } from 'kysely';
+import { CompiledQuery, sql } from 'kysely';
 import { Conversation, type ConversationFields } from '../domain/conversation.ts';
 import { DomainError } from '../domain/errors.ts';
-import { type Direction, Message } from '../domain/message.ts';
-import { MessageEvent } from '../domain/message-event.ts';
+import { type Direction, Message, type MessageFields } from '../domain/message.ts';
+import { MessageEvent, type MessageEventFields } from '../domain/message-event.ts';
 import type { Appended, RequestClaim, RequestKey, Tx } from '../domain/ports.ts';
 import { toConversationView, toMessageView } from '../domain/views.ts';
 import { violates } from './errors.ts';
-import type { Database, RowReaders, Tables } from './rows.ts';
+import { PREPARED } from './prepared-statements.ts';
+import type { Database, RowReaders, RowWriter, RowWriters, Tables } from './rows.ts';
 
 type Row = Record<string, unknown>;
+
+const prepared = sql.raw(PREPARED);
 
 const REQUEST_ID_LIFE_DAYS = 7;
 const locked = { lockMode: LockMode.PESSIMISTIC_WRITE, refresh: true } as const;
@@ -57,7 +60,7 @@ async function appendToOpen(database: Database, fresh: ConversationFields, direc
       message_count = conversations.message_count + 1, unread_count = conversations.unread_count + excluded.unread_count,
       last_sequence = conversations.last_sequence + 1, status = 'active',
       last_message_at = greatest(conversations.last_message_at, excluded.last_message_at)
-    returning id as "conversationId", last_sequence as sequence`.execute(database);
+    returning id as "conversationId", last_sequence as sequence ${prepared}`.execute(database);
   const [appended] = rows;
   if (appended === undefined) throw new Error('the upsert of a conversation returned no row');
   return appended;
@@ -67,13 +70,13 @@ async function appendToExisting(database: Database, id: string, direction: Direc
   const { rows } = await sql<Appended>`
     update conversations set message_count = message_count + 1, unread_count = unread_count + ${direction === 'inbound' ? 1 : 0},
       last_sequence = last_sequence + 1, status = 'active', last_message_at = greatest(last_message_at, ${at.toISOString()})
-    where id = ${id} and status <> 'closed' returning id as "conversationId", last_sequence as sequence`.execute(database);
+    where id = ${id} and status <> 'closed' returning id as "conversationId", last_sequence as sequence ${prepared}`.execute(database);
   return rows[0];
 }
 
 async function nextSequence(database: Database, conversationId: string): Promise<number | undefined> {
   const { rows } = await sql<{ sequence: number }>`
-    update conversations set last_sequence = last_sequence + 1 where id = ${conversationId} returning last_sequence as sequence`.execute(
+    update conversations set last_sequence = last_sequence + 1 where id = ${conversationId} returning last_sequence as sequence ${prepared}`.execute(
     database,
   );
   return rows[0]?.sequence;
@@ -114,7 +117,20 @@ async function flushed(em: SqlEntityManager): Promise<void> {
   }
 }
 
-export function createTx(em: SqlEntityManager, readers: RowReaders): Tx {
+/** A message and its first event in one statement, values bound: the ORM would send two, with the values in their text. */
+export function messageInsertion({ message, event }: RowWriters): (fields: MessageFields, first: MessageEventFields) => CompiledQuery {
+  const placesFrom = (start: number, { columns }: RowWriter<never>): string => columns.map((_, index) => `$${start + index}`).join(', ');
+  const text = `with message as (insert into messages (${message.columns.join(', ')}) values (${placesFrom(1, message)}))
+    insert into message_events (${event.columns.join(', ')}) values (${placesFrom(message.columns.length + 1, event)}) ${PREPARED}`;
+  return (fields, first) => CompiledQuery.raw(text, [...message.values(fields), ...event.values(first)]);
+}
+
+export interface TxStatements {
+  readonly readers: RowReaders;
+  readonly insertMessage: ReturnType<typeof messageInsertion>;
+}
+
+export function createTx(em: SqlEntityManager, { readers, insertMessage }: TxStatements): Tx {
   const database: Database = em.getKysely<Tables>();
   return {
     async lockName(name) {
@@ -128,6 +144,9 @@ export function createTx(em: SqlEntityManager, readers: RowReaders): Tx {
     getOrCreateConversation: (fresh) => getOrCreateConversation(em, database, fresh),
     addConversation: (fresh) => em.create(Conversation, fresh, { persist: true }),
     addMessage: (fields) => em.create(Message, fields, { persist: true }),
+    async storeMessage(fields, first) {
+      await database.executeQuery(insertMessage(fields, first));
+    },
     addEvent: (fields) => em.create(MessageEvent, fields, { persist: true }),
     findConversation: async (id) => (await em.findOne(Conversation, id)) ?? undefined,
     lockConversation: async (id) => (await em.findOne(Conversation, id, locked)) ?? undefined,
@@ -146,16 +165,17 @@ export function createTx(em: SqlEntityManager, readers: RowReaders): Tx {
     },
     async messageView(id) {
       await flushed(em);
-      const { rows } = await sql<Row>`select ${sql.raw(readers.message.columns)} from messages where id = ${id}`.execute(database);
+      const { rows } = await sql<Row>`select ${sql.raw(readers.message.columns)} from messages where id = ${id} ${prepared}`.execute(
+        database,
+      );
       const [row] = rows;
       if (row === undefined) throw new Error('a message vanished inside its transaction');
       return toMessageView(readers.message.fields(row));
     },
     async conversationView(id) {
       await flushed(em);
-      const { rows } = await sql<Row>`select ${sql.raw(readers.conversation.columns)} from conversations where id = ${id}`.execute(
-        database,
-      );
+      const { rows } =
+        await sql<Row>`select ${sql.raw(readers.conversation.columns)} from conversations where id = ${id} ${prepared}`.execute(database);
       const [row] = rows;
       if (row === undefined) throw new Error('a conversation vanished inside its transaction');
       return toConversationView(readers.conversation.fields(row));

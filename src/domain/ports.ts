@@ -271,6 +271,8 @@ export interface Tx {
   addConversation(fresh: ConversationFields): Conversation;
   addMessage(fields: MessageFields): Message;
   addEvent(fields: MessageEventFields): MessageEvent;
+  /** Writes a message and its first event at once. For messages that this transaction does not change; others are added as entities. */
+  storeMessage(message: MessageFields, first: MessageEventFields): Promise<void>;
   findConversation(id: string): Promise<Conversation | undefined>;
   lockConversation(id: string): Promise<Conversation | undefined>;
   findMessage(id: string): Promise<Message | undefined>;

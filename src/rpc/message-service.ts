@@ -24,6 +24,11 @@ export interface MessageServiceOptions {
   readonly changeMessage: ReturnType<typeof createChangeMessage>;
 }
 
+const includedOf = (include: readonly MessageInclude[]) => ({
+  conversation: include.includes(MessageInclude.CONVERSATION),
+  events: include.includes(MessageInclude.EVENTS),
+});
+
 const sentResponse = ({ message, replayed }: Sent): MessageInitShape<typeof SendMessageResponseSchema> => ({ message, replayed });
 
 export function messageService(options: MessageServiceOptions): Partial<ServiceImpl<typeof MessageService>> {
@@ -57,11 +62,10 @@ export function messageService(options: MessageServiceOptions): Partial<ServiceI
     },
 
     async getMessage({ id, include, maxStaleness }, context) {
-      const wanted = { conversation: include.includes(MessageInclude.CONVERSATION), events: include.includes(MessageInclude.EVENTS) };
-      const read = await readMessages.get(idOf(id), wanted, stalenessOf(maxStaleness));
+      const read = await readMessages.get(idOf(id), includedOf(include), stalenessOf(maxStaleness));
       tellSource(context, read);
       const { message, conversation, events } = read.value;
-      return { message, ...(conversation === undefined ? {} : { conversation }), events: [...events] };
+      return conversation === undefined ? { message, events: [...events] } : { message, conversation, events: [...events] };
     },
 
     async batchGetMessages({ ids, maxStaleness }, context) {

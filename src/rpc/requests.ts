@@ -66,7 +66,8 @@ const optionalMs = (duration: Duration | undefined): number | undefined => durat
 /** Throws field_invalid for two spellings of one id, which the contract's rule cannot see. */
 export function idsOf(texts: readonly string[], field: string): readonly string[] {
   const ids = texts.map(idOf);
-  const again = ids.findIndex((id, index) => ids.indexOf(id) !== index);
+  const seen = new Set<string>();
+  const again = ids.findIndex((id) => seen.size === seen.add(id).size);
   if (again >= 0) throw fieldInvalid(`${field}[${again}]`, 'is named twice');
   return ids;
 }

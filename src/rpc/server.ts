@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { createSecureServer, createServer, type Http2Server, type Http2Session, type ServerHttp2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { DescMethod } from '@bufbuild/protobuf';
-import { type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
+import { type ConnectError, type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
 import type { Log } from '../telemetry/log.ts';
@@ -164,15 +164,23 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
       if (!calledSessions.has(session)) session.destroy();
     });
   });
-  function handle(call: Call, { handler, lean }: Endpoint, flags: number): void {
-    if (draining) return endWithError(call, errorWith('draining', DRAINING));
-    if (handler === undefined) {
-      const [path] = String(call.headers[':path']).split('?', 1);
-      return endWithError(call, errorWith('method_unimplemented', `there is no method ${path}`));
-    }
-    if (!enforceDeadline(call, handler.method, options)) return;
+  /** Why a call is not even looked at. */
+  function refusalOf(call: Call, { handler }: Endpoint): ConnectError | undefined {
+    if (draining) return errorWith('draining', DRAINING);
+    if (handler !== undefined) return undefined;
+    const [path] = String(call.headers[':path']).split('?', 1);
+    return errorWith('method_unimplemented', `there is no method ${path}`);
+  }
+  function handle(call: Call, endpoint: Endpoint, flags: number): void {
+    const { handler, lean } = endpoint;
+    const refusal = refusalOf(call, endpoint);
+    if (refusal !== undefined) endWithError(call, refusal);
+    if (handler === undefined || refusal !== undefined || !enforceDeadline(call, handler.method, options)) return;
     const byConnect = (body?: AsyncIterable<Uint8Array>): void => call.span.run(() => void answerByConnect(handler, call, log, body));
-    if (lean !== undefined && isLean(call.headers, flags)) return lane.answer(call, lean, byConnect);
+    if (lean !== undefined && isLean(call.headers, flags)) {
+      lane.answer(call, lean, byConnect);
+      return;
+    }
     if (call.headers['expect'] === '100-continue') call.stream.additionalHeaders({ ':status': 100 });
     byConnect();
   }

@@ -5,6 +5,7 @@ import type { ConnectError } from '@connectrpc/connect';
 import { DomainError, type FieldViolation } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
 import { type Call, fullName } from './call.ts';
+import { withoutBoundedDurations } from './duration-bounds.ts';
 import { errorWith, isBug, toConnectError } from './errors.ts';
 import { valueViolations } from './value-rules.ts';
 
@@ -33,16 +34,25 @@ function violationOf(violation: Violation): FieldViolation {
   return { field, description: violation.message === '' ? `breaks the rule ${violation.ruleId}` : violation.message };
 }
 
+const NONE: readonly FieldViolation[] = [];
+
 export function createSteps(log: Log): CallSteps {
   const validator = createValidator();
+  const unchecked = new Map<DescMessage, (request: Message) => Message>();
+  const uncheckedPart = (schema: DescMessage): ((request: Message) => Message) => {
+    const known = unchecked.get(schema) ?? withoutBoundedDurations(schema);
+    unchecked.set(schema, known);
+    return known;
+  };
   return {
     check(schema, request) {
-      const result = validator.validate(schema, request);
+      const result = validator.validate(schema, uncheckedPart(schema)(request));
       if (result.kind === 'error') throw result.error;
-      const broken = result.kind === 'invalid' ? result.violations.map(violationOf) : [];
-      const fields = [...broken, ...valueViolations(schema, { ...request })];
-      const [first] = fields;
-      if (first === undefined) return;
+      const broken = result.kind === 'invalid' ? result.violations.map(violationOf) : NONE;
+      const ill = valueViolations(schema, request as unknown as Readonly<Record<string, unknown>>);
+      if (broken.length === 0 && ill.length === 0) return;
+      const fields = [...broken, ...ill];
+      const first = fields[0] as FieldViolation;
       const sentence = first.field === '' ? first.description : `${first.field}: ${first.description}`;
       const text = fields.length === 1 ? sentence : `${fields.length} rules are broken, the first: ${sentence}`;
       throw new DomainError('field_invalid', text, { fields });

@@ -20,13 +20,14 @@ export function createReadMessages({ reads }: { readonly reads: Reads }) {
   return {
     /** Without `include` a cached message is answered without the database. `source` and `ageMs` tell about the message itself. */
     async get(id: string, include: MessageInclude, options: ReadOptions = {}): Promise<Read<MessageWithIncluded>> {
-      const { value: message, ...origin } = await reads.findMessage(id, options);
+      const { value: message, source, ageMs } = await reads.findMessage(id, options);
       if (message === undefined) throw messageNotFound([id]);
+      if (!include.conversation && !include.events) return { value: { message, conversation: undefined, events: [] }, source, ageMs };
       const [conversation, events] = await Promise.all([
         include.conversation ? reads.findConversation(message.conversationId, options) : undefined,
         include.events ? reads.listMessageEvents(id, { size: MAX_INCLUDED_EVENTS }) : undefined,
       ]);
-      return { value: { message, conversation: conversation?.value, events: events?.items ?? [] }, ...origin };
+      return { value: { message, conversation: conversation?.value, events: events?.items ?? [] }, source, ageMs };
     },
 
     /** In the order of `ids`. */

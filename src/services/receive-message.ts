@@ -2,7 +2,7 @@ import { parseSender } from '../domain/address.ts';
 import { newConversation } from '../domain/conversation.ts';
 import { fieldInvalid } from '../domain/errors.ts';
 import type { JsonObject } from '../domain/json.ts';
-import type { Attachment, EmailContent, MessageType, Provider } from '../domain/message.ts';
+import type { Attachment, EmailContent, MessageFields, MessageType, Provider } from '../domain/message.ts';
 import type { Clock, NewId, Store } from '../domain/ports.ts';
 import { type MessageView, toMessageView } from '../domain/views.ts';
 import { checkMetaData } from './outbound-draft.ts';
@@ -43,7 +43,7 @@ export function createReceiveMessage({ store, clock, newId }: { readonly store: 
       if (known !== undefined) return { message: toMessageView(known), duplicate: true };
       const fresh = newConversation({ id: newId(), title: '', metaData: {}, thread: false, participants: { ours, theirs }, at });
       const { conversationId, sequence } = await tx.appendToOpen(fresh, 'inbound', at);
-      const message = tx.addMessage({
+      const message: MessageFields = {
         id: newId(),
         conversationId,
         provider: inbound.provider,
@@ -72,8 +72,8 @@ export function createReceiveMessage({ store, clock, newId }: { readonly store: 
         createdAt: at,
         updatedAt: at,
         version: 1,
-      });
-      tx.addEvent({
+      };
+      await tx.storeMessage(message, {
         id: newId(),
         messageId: message.id,
         conversationId,

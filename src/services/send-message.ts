@@ -117,8 +117,8 @@ export function createSendMessages({ store, clock, newId, senderKeys }: SendMess
         ? await tx.appendToOpen(fresh, 'outbound', at)
         : await appendToNamed(tx, conversationId, item.prepared, at);
     if (parentId !== undefined) await checkParent(tx, parentId, appended.conversationId);
-    const message = tx.addMessage(fieldsOf(item, appended, caller, at));
-    tx.addEvent({
+    const message = fieldsOf(item, appended, caller, at);
+    await tx.storeMessage(message, {
       id: newId(),
       messageId: message.id,
       conversationId: appended.conversationId,

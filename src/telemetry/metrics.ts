@@ -1,5 +1,6 @@
 /** Every metric of the service. Labels are closed sets: never an id, an address or anything else a caller chose. */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, type LabelValues, type OpenMetricsContentType, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
+import { type Exemplar, remember, tallied, timed } from './metric-children.ts';
 
 export type CacheOperation = 'get' | 'set' | 'delete';
 
@@ -32,12 +33,7 @@ export interface RpcCounts {
   /**
    * `code`: as gRPC spells it, `NOT_FOUND`. `trace` becomes the exemplar; only of a trace that is recorded.
    */
-  handled(
-    system: 'grpc' | 'connectrpc',
-    code: string,
-    seconds: number,
-    trace?: { readonly traceId: string; readonly spanId: string } | undefined,
-  ): void;
+  handled(system: 'grpc' | 'connectrpc', code: string, seconds: number, trace?: Exemplar | undefined): void;
 }
 
 interface PoolState {
@@ -77,37 +73,10 @@ const SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 const VALUE_BYTES = [256, 512, 1_024, 2_048, 4_096, 16_384, 65_536, 262_144];
 const CACHE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1];
 
-/** Returns what was made for a key before, or makes it: finding a metric's child anew for every call is most of its cost. */
-function remember<Key, Value>(make: (key: Key) => Value): (key: Key) => Value {
-  const made = new Map<Key, Value>();
-  return (key) => {
-    const known = made.get(key);
-    if (known !== undefined) return known;
-    const value = make(key);
-    made.set(key, value);
-    return value;
-  };
-}
-
-type Timed = (seconds: number, trace: { readonly traceId: string; readonly spanId: string } | undefined) => void;
-
-function timed<Label extends string>(histogram: Histogram<Label>, labels: Record<Label, string>): Timed {
-  const unsampled = histogram.labels(labels);
-  return (seconds, trace) => {
-    if (trace === undefined) {
-      unsampled.observe(seconds);
-      return;
-    }
-    const exemplar = { trace_id: trace.traceId, span_id: trace.spanId };
-    // prom-client's types take an exemplar for labels of the metric.
-    histogram.observe({ labels, value: seconds, exemplarLabels: exemplar as LabelValues<Label> });
-  };
-}
-
 function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics, 'rpc'> {
   const methodLabels = ['grpc_type', 'grpc_service', 'grpc_method'] as const;
-  const started = new Counter({ name: 'grpc_server_started_total', help: 'Calls that began.', labelNames: methodLabels, registers });
-  const handled = new Counter({
+  const started = tallied({ name: 'grpc_server_started_total', help: 'Calls that began.', labelNames: methodLabels, registers });
+  const handled = tallied({
     name: 'grpc_server_handled_total',
     help: 'Calls that ended, by status code.',
     labelNames: [...methodLabels, 'grpc_code'] as const,
@@ -133,9 +102,9 @@ function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics
     rpc({ service, method, type }) {
       const fullName = method === '_OTHER' ? '_OTHER' : `${service}/${method}`;
       const labels = { grpc_type: type, grpc_service: service, grpc_method: method };
-      const startedOnes = started.labels(labels);
+      const startedOnes = started(labels);
       const observeHandling = timed(handling, labels);
-      const handledBy = remember((grpc_code: string) => handled.labels({ ...labels, grpc_code }));
+      const handledBy = remember((grpc_code: string) => handled({ ...labels, grpc_code }));
       const durationBy = (rpc_system_name: string) =>
         remember((code: string) => timed(duration, { rpc_system_name, rpc_method: fullName, rpc_status_code: code }));
       const durations = { grpc: durationBy('grpc'), connectrpc: durationBy('connectrpc') };
@@ -155,7 +124,7 @@ function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics
 type CacheCounts = Pick<Metrics, 'cacheOperations' | 'cacheDuration' | 'cacheBreaker' | 'cacheStored'>;
 
 function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): CacheCounts {
-  const operations = new Counter({
+  const operations = tallied({
     name: 'cache_operations_total',
     help: 'What was asked of the cache, and what came of it.',
     labelNames: ['operation', 'result', 'entity'] as const,
@@ -178,10 +147,10 @@ function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): CacheCount
   const breaker = new Gauge({ name: 'cache_breaker_open', help: '1 while Redis is not asked because it did not answer.', registers });
   // A rate over a counter that is not there yet misses its first increment.
   for (const entity of ['message', 'conversation'] satisfies CacheEntity[]) {
-    for (const result of ['hit', 'miss', 'bypass', 'error'] satisfies CacheResult[]) operations.labels('get', result, entity).inc(0);
+    for (const result of ['hit', 'miss', 'bypass', 'error'] satisfies CacheResult[]) operations({ operation: 'get', result, entity });
   }
   return {
-    cacheOperations: (operation, result, entity) => operations.labels(operation, result, entity),
+    cacheOperations: (operation, result, entity) => operations({ operation, result, entity }),
     cacheDuration: (operation, entity) => duration.labels(operation, entity),
     cacheBreaker: (open) => breaker.set(open ? 1 : 0),
     cacheStored: (entity, size) => bytes.labels(entity).observe(size),

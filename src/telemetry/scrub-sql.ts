@@ -33,12 +33,19 @@ export function scrubSql(text: string): string {
 }
 
 const OPERATION = /^[\s(;]*([A-Za-z]+)/;
-const TARGET = /\b(?:from|into|update)\s+(?:only\s+)?((?:"[^"]+"|[A-Za-z_]\w*)(?:\.(?:"[^"]+"|[A-Za-z_]\w*))*)/i;
+const NAME = '(?:only\\s+)?((?:"[^"]+"|[A-Za-z_]\\w*)(?:\\.(?:"[^"]+"|[A-Za-z_]\\w*))*)';
+const TARGET = new RegExp(`\\b(?:from|into|update)\\s+${NAME}`, 'i');
+const INSERTION = new RegExp(`\\binsert\\s+into\\s+${NAME}`, 'gi');
 
-/** `SELECT message` for a scrubbed statement: its first word and its first table. A span name of few different values. */
+/**
+ * `SELECT message` for a scrubbed statement: its first word and its first table; of several insertions in one statement, all. A span name of
+ * few different values.
+ */
 export function summarizeSql(scrubbed: string): string {
   const operation = OPERATION.exec(scrubbed)?.[1]?.toUpperCase();
   if (operation === undefined) return 'query';
+  const insertions = operation === 'WITH' ? [...scrubbed.matchAll(INSERTION)] : [];
+  if (insertions.length > 0) return insertions.map(([, table = '']) => `INSERT ${table.replaceAll('"', '')}`).join(' ');
   const target = TARGET.exec(scrubbed)?.[1]?.replaceAll('"', '');
   return target === undefined ? operation : `${operation} ${target}`;
 }

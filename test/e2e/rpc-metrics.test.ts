@@ -205,8 +205,12 @@ describe('all in all', () => {
     expect([...services].sort()).toEqual([
       '_OTHER',
       'grpc.health.v1.Health',
+      'grpc.reflection.v1.ServerReflection',
+      'grpc.reflection.v1alpha.ServerReflection',
+      'messaging.v1.CacheService',
       'messaging.v1.ConversationService',
       'messaging.v1.MessageService',
+      'messaging.v1.ProviderEventService',
       'messaging.v1.SuppressionService',
     ]);
   });

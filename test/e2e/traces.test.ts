@@ -8,7 +8,15 @@ import { type OtlpReceiver, type ReceivedSpan, startOtlpReceiver } from '../supp
 
 const KINDS = ['UNSPECIFIED', 'INTERNAL', 'SERVER', 'CLIENT'];
 /** Said once in the text below or nowhere: where the servers are, and statements that fill the screen. */
-const NOT_SHOWN = new Set(['rpc.method', 'server.address', 'server.port', 'db.namespace', 'db.query.text', 'db.operation.name']);
+const NOT_SHOWN = new Set([
+  'db.postgresql.plan',
+  'rpc.method',
+  'server.address',
+  'server.port',
+  'db.namespace',
+  'db.query.text',
+  'db.operation.name',
+]);
 
 const MISS = `
 SERVER messaging.v1.MessageService/GetMessage  rpc.system.name=grpc rpc.status_code=OK

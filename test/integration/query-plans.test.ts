@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
+import { PREPARED } from '../../src/db/prepared-statements.ts';
 import type { ConversationFilter, MessageFilter, Tx } from '../../src/domain/ports.ts';
 import { createDatabase } from '../support/database.ts';
 import {
@@ -48,13 +49,16 @@ async function plansOf(work: () => Promise<unknown>): Promise<readonly PlanNode[
   const spy = vi.spyOn(pg.Client.prototype, 'query');
   try {
     await work();
-    const asked = (spy.mock.calls as readonly unknown[][]).flatMap(([text, values]) => {
-      return typeof text === 'string' && READS_TABLES.test(text) ? [{ text, values: values as unknown[] }] : [];
+    const asked = (spy.mock.calls as readonly unknown[][]).flatMap(([first, second]) => {
+      const { text, values } = typeof first === 'string' ? { text: first, values: second } : (first as pg.QueryConfig);
+      return READS_TABLES.test(text) ? [{ text, values: values as unknown[] }] : [];
     });
     spy.mockRestore();
     const plans: PlanNode[] = [];
     for (const { text, values } of asked) {
       await client.query('begin');
+      // What is prepared is planned for any values, sooner or later.
+      if (text.endsWith(PREPARED)) await client.query('set local plan_cache_mode = force_generic_plan');
       const { rows } = await client.query<{ 'QUERY PLAN': readonly { readonly Plan: PlanNode }[] }>(
         `explain (analyze, timing off, format json) ${text}`,
         values,

@@ -103,13 +103,16 @@ export async function createCacheWorld({
   };
   const sound = connection.commands;
   const wanted = { ...sound, ...broken?.(sound, redis) };
+  const get = mayGetLost(async (key: string) => {
+    if (lostGets === 0) return wanted.get(key);
+    lostGets -= 1;
+    throw new Error('Command timed out');
+  });
   const commands = {
     ...wanted,
-    get: mayGetLost(async (key: string) => {
-      if (lostGets === 0) return wanted.get(key);
-      lostGets -= 1;
-      throw new Error('Command timed out');
-    }),
+    get,
+    // There is one row.
+    getMany: async (keys: readonly string[]) => Promise.all(keys.map(get)),
     lease: mayGetLost(wanted.lease),
     fill: mayGetLost(wanted.fill),
     mark: mayGetLost(wanted.mark),
@@ -136,6 +139,7 @@ export async function createCacheWorld({
         },
         breaker: createBreaker({ failuresToOpen: 1_000, pauseMs: 1_000, nowMs, onChange: () => undefined }),
         statistics: createCacheStatistics(metrics, nowMs),
+        afterTurn: queueMicrotask,
         newToken() {
           tokens += 1;
           return `token-${tokens}`;

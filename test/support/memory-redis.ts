@@ -55,6 +55,7 @@ export function createMemoryRedis(pause: Pause = async () => undefined): MemoryR
 
   const commands: Commands = {
     get: (key) => command('get', () => bytes(cells.get(key))),
+    getMany: (keys) => command('get', () => keys.map((key) => bytes(cells.get(key)))),
     lease: (key, token) =>
       command('lease', () => {
         const before = cells.get(key);

@@ -23,9 +23,11 @@ const PROBE = /^select 1 from messages, conversations|cache_outbox order by txid
 const STARTUP_HEAD_BYTES = 4;
 const HEAD_BYTES = 5;
 
-/** Cuts what a client sends into messages and passes on the SQL texts: of simple queries and of parsed statements. */
+/** Cuts what a client sends into messages and passes on the SQL texts: of simple queries and of statements that are bound to be run. */
 function statementReader(onStatement: (text: string) => void): (chunk: Buffer) => void {
   let pending = Buffer.alloc(0);
+  /** What was parsed, by the name it got; that without a name is replaced by the next one. */
+  const parsed = new Map<string, string>();
   let started = false;
   return (chunk) => {
     pending = Buffer.concat([pending, chunk]);
@@ -37,10 +39,11 @@ function statementReader(onStatement: (text: string) => void): (chunk: Buffer) =
       const end = 1 + pending.readInt32BE(1);
       const type = String.fromCharCode(pending[0] ?? 0);
       const texts = pending.toString('utf8', HEAD_BYTES, end).split('\0');
-      // A parse message begins with the name of the statement.
-      if (type === 'Q') onStatement(texts[0] ?? '');
-      if (type === 'P') onStatement(texts[1] ?? '');
-      if (type === 'B') onStatement(`bind ${texts[1] ?? ''}`);
+      // A parse message begins with the name of the statement, a bind message with that of the portal.
+      const [first = '', second = ''] = texts;
+      if (type === 'Q') onStatement(first);
+      if (type === 'P') parsed.set(first, second);
+      if (type === 'B') onStatement(parsed.get(second) ?? `bind ${second}`);
       pending = pending.subarray(end);
     }
   };
@@ -68,8 +71,7 @@ export async function startSqlProxy(databaseUrl: string): Promise<SqlProxy> {
     const upstream = netConnect(Number(target.port), target.hostname);
     let hold: Hold | undefined;
     const read = statementReader((text) => {
-      // A bind runs what was parsed before it, which is counted unless it was named then and is reused now.
-      if (text === 'bind ' || PROBE.test(text)) return;
+      if (PROBE.test(text)) return;
       seen.push(text);
       if (armed?.statement.test(text) !== true) return;
       hold = armed;

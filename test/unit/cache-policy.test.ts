@@ -89,6 +89,7 @@ describe('the doorkeeper', () => {
 describe('remembered answers', () => {
   const answer = (knownAtMs: number, bytes = 100) => ({
     view: `at ${knownAtMs}`,
+    tier: undefined,
     cell: { bytes: Buffer.alloc(bytes), version: 1, expiresAtMs: 0 },
     knownAtMs,
   });

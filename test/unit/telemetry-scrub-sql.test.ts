@@ -57,6 +57,8 @@ describe('summarizeSql', () => {
     ['insert into "messaging"."conversation" ("id") values (?)', 'INSERT messaging.conversation'],
     ['update only conversation set x = ?', 'UPDATE conversation'],
     ['delete\n  from message', 'DELETE message'],
+    ['with m as (insert into messages (x) values (?)) insert into "message_events" values (?)', 'INSERT messages INSERT message_events'],
+    ['with m as (select ? from message for update) select x from m', 'WITH message'],
     ['begin', 'BEGIN'],
     ['select?', 'SELECT'],
     ['?', 'query'],
