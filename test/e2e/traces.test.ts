@@ -66,7 +66,7 @@ describe.skipIf(inject('redis') === null)('the exported traces', () => {
     on = opened.use(await startCachedService('traces:', exporting));
     // This process calls the service and exports its own spans to the same place.
     Object.assign(process.env, exporting);
-    opened.use(startTelemetry({ exportTraces: true, sampleRatio: 1, serviceName: 'caller', serviceVersion: '1' }));
+    opened.use(await startTelemetry({ exportTraces: true, sampleRatio: 1, serviceName: 'caller', serviceVersion: '1' }));
     // Redis knows the script from here on; a first use sends it whole.
     const { id } = await on.calls.send();
     await on.relayed();

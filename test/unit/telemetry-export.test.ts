@@ -58,7 +58,12 @@ describe('traces that are exported', () => {
     receiver = await startOtlpReceiver();
     process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.endpoint;
     process.env['OTEL_EXPORTER_OTLP_PROTOCOL'] = 'http/json';
-    await using _telemetry = startTelemetry({ exportTraces: true, sampleRatio: 1, serviceName: 'messaging', serviceVersion: '1.2.3' });
+    await using _telemetry = await startTelemetry({
+      exportTraces: true,
+      sampleRatio: 1,
+      serviceName: 'messaging',
+      serviceVersion: '1.2.3',
+    });
 
     const headers = { traceparent: `00-${TRACE}-${PARENT}-01`, baggage: 'tenant=blue' };
     const call = startServerSpan({ headers, system: 'grpc', method: METHOD, address: 'messaging', port: 50_051 });

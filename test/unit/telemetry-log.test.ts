@@ -45,7 +45,7 @@ describe('a log line', () => {
   });
 
   test('carries the ids of the active trace', async () => {
-    await using _telemetry = startTelemetry({ exportTraces: false, sampleRatio: 1, serviceName: 'messaging', serviceVersion: '1' });
+    await using _telemetry = await startTelemetry({ exportTraces: false, sampleRatio: 1, serviceName: 'messaging', serviceVersion: '1' });
     const { log, parsed } = collect();
     const call = startServerSpan({ headers: {}, system: 'grpc', method: 'a/B' });
     const spanId = call.run(() => {

@@ -15,7 +15,12 @@ test('with export off nobody is connected to, yet the parts of one call share an
   process.env['OTEL_EXPORTER_OTLP_ENDPOINT'] = receiver.endpoint;
   process.env['OTEL_EXPORTER_OTLP_PROTOCOL'] = 'http/json';
   {
-    await using _telemetry = startTelemetry({ exportTraces: false, sampleRatio: 1, serviceName: 'messaging', serviceVersion: '1.2.3' });
+    await using _telemetry = await startTelemetry({
+      exportTraces: false,
+      sampleRatio: 1,
+      serviceName: 'messaging',
+      serviceVersion: '1.2.3',
+    });
     const call = startServerSpan({ headers: {}, system: 'grpc', method: 'a/B' });
     const inside = await call.run(() => withSpan('work', {}, async () => activeTrace()));
     expect(call.traceId).toMatch(/^[0-9a-f]{32}$/);
