@@ -70,9 +70,17 @@ const LEASE_WAITS_MS = [2, 4, 8, 16, 32, 64];
 
 const TITLE = { message: 'Message', conversation: 'Conversation' } as const satisfies Record<CachedEntity, string>;
 
-/** What a read came to. `tier`: of the row, when it was there. */
+/** `tier`: of the row, when it was there. */
+interface Hit<View> {
+  readonly source: 'hit' | 'hit-local';
+  readonly view: View | undefined;
+  readonly tier: CacheTier | undefined;
+  readonly ageMs: number;
+}
+
+/** What a read came to. */
 type Lookup<View> =
-  | { readonly source: 'hit' | 'hit-local'; readonly view: View | undefined; readonly tier: CacheTier | undefined; readonly ageMs: number }
+  | Hit<View>
   /** To be loaded under the read lease that was taken, or being loaded under one by another reader of this process. */
   | { readonly source: 'miss'; readonly load: () => Promise<View | undefined>; readonly ageMs: 0 }
   | { readonly source: 'bypass'; readonly ageMs: 0 };
@@ -106,11 +114,11 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
     const token = parts.newToken();
     const inTheWay = await ask('set', name, () => commands.lease(keyOf(id), token));
     if (inTheWay === undefined || !trust.holds(ticket)) return BYPASS;
-    if (inTheWay !== null) return step(id, inTheWay, ticket, startedMs);
+    if (inTheWay !== null) return step(id, inTheWay, startedMs);
     return { source: 'miss', load: () => fills.loadUnderLease(id, token, ticket).loading, ageMs: 0 };
   }
 
-  function step(id: string, bytes: Buffer, ticket: TrustTicket, startedMs: number): Step<View> | Promise<Step<View>> {
+  function step(id: string, bytes: Buffer, startedMs: number): Step<View> {
     const known = local.find(id);
     if (known?.cell?.bytes.equals(bytes) === true) {
       // Byte by byte what was decoded before.
@@ -140,30 +148,28 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
         const loading = fills.loadingUnder(cell.token);
         return loading === undefined ? 'busy' : { source: 'miss', load: () => loading, ageMs: 0 };
       }
+      // Of bytes that are there it is never that.
       case 'absent':
-        return takeLease(id, ticket, startedMs);
+        return BYPASS;
       default:
         return cell satisfies never;
     }
   }
 
-  async function lookOnce(id: string, startedMs: number): Promise<Step<View>> {
-    const ticket = trust.ticket();
-    if (ticket === undefined || !breaker.allows()) return BYPASS;
-    const bytes = await readCell(keyOf(id));
-    if (bytes === undefined || !trust.holds(ticket)) return BYPASS;
-    return bytes === null ? takeLease(id, ticket, startedMs) : step(id, bytes, ticket, startedMs);
-  }
-
   async function lookUp(id: string, startedMs: number): Promise<Lookup<View>> {
-    let found = await lookOnce(id, startedMs);
-    for (let round = 0; found === 'busy'; round += 1) {
+    const key = keyOf(id);
+    for (let round = 0; ; round += 1) {
+      const ticket = trust.ticket();
+      if (ticket === undefined || !breaker.allows()) return BYPASS;
+      const { replies, place } = readCell(key);
+      const bytes = (await replies)?.[place];
+      if (bytes === undefined || !trust.holds(ticket)) return BYPASS;
+      const found = bytes === null ? await takeLease(id, ticket, startedMs) : step(id, bytes, startedMs);
+      if (found !== 'busy') return found;
       const pauseMs = LEASE_WAITS_MS[round];
       if (pauseMs === undefined) return BYPASS;
       await parts.wait(pauseMs);
-      found = await lookOnce(id, startedMs);
     }
-    return found;
   }
 
   const tracedLookUp = (id: string, startedMs: number): Promise<Lookup<View>> =>
@@ -173,28 +179,26 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
       return found;
     });
 
-  async function viewOf(id: string, lookup: Lookup<View>, startedMs: number): Promise<View | undefined> {
-    switch (lookup.source) {
-      case 'hit':
-        log.debug(`${title} cache hit: ${id}`);
-        statistics.count(name, lookup.view === undefined ? 'negative' : 'hit', lookup.tier);
-        return lookup.view;
-      case 'hit-local':
-        statistics.count(name, 'hit_local', lookup.tier);
-        return lookup.view;
-      case 'miss':
-      case 'bypass': {
-        if (lookup.source === 'miss') log.debug(`${title} cache miss: ${id}`);
-        const view = await (lookup.source === 'miss' ? lookup.load() : fills.load(id));
-        const tier = view && rows.place(view).tier;
-        statistics.count(name, lookup.source, tier);
-        local.remember(id, { view, tier, cell: undefined, knownAtMs: startedMs });
-        return view;
-      }
-      default:
-        return lookup satisfies never;
+  /** The view of a hit, at once. */
+  function viewOfHit(id: string, { source, view, tier }: Hit<View>): View | undefined {
+    if (source === 'hit-local') statistics.count(name, 'hit_local', tier);
+    else {
+      log.debug(`${title} cache hit: ${id}`);
+      statistics.count(name, view === undefined ? 'negative' : 'hit', tier);
     }
+    return view;
   }
+
+  async function loaded(id: string, lookup: Exclude<Lookup<View>, Hit<View>>, startedMs: number): Promise<View | undefined> {
+    if (lookup.source === 'miss') log.debug(`${title} cache miss: ${id}`);
+    const view = await (lookup.source === 'miss' ? lookup.load() : fills.load(id));
+    const tier = view && rows.place(view).tier;
+    statistics.count(name, lookup.source, tier);
+    local.remember(id, { view, tier, cell: undefined, knownAtMs: startedMs });
+    return view;
+  }
+
+  const isHit = (lookup: Lookup<View>): lookup is Hit<View> => lookup.source === 'hit' || lookup.source === 'hit-local';
 
   function findLocally(id: string, maxStalenessMs: number, startedMs: number): Lookup<View> | undefined {
     if (maxStalenessMs <= 0) return undefined;
@@ -204,9 +208,7 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
     return ageMs > maxStalenessMs ? undefined : { source: 'hit-local', view: answer.view, tier: answer.tier, ageMs };
   }
 
-  function look(id: string, maxStalenessMs: number, startedMs: number): Lookup<View> | Promise<Lookup<View>> {
-    return findLocally(id, maxStalenessMs, startedMs) ?? (isRecorded() ? tracedLookUp(id, startedMs) : lookUp(id, startedMs));
-  }
+  const look = (id: string, startedMs: number): Promise<Lookup<View>> => (isRecorded() ? tracedLookUp : lookUp)(id, startedMs);
 
   /** False: another process had a lease before, or the row is not to be stored. */
   async function warmOne(id: string, token: string, ticket: TrustTicket): Promise<boolean> {
@@ -220,21 +222,22 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
   return {
     async find(id, { maxStalenessMs = 0 } = {}) {
       const startedMs = nowMs();
-      const lookup = await look(id, maxStalenessMs, startedMs);
-      return { value: await viewOf(id, lookup, startedMs), source: lookup.source, ageMs: lookup.ageMs };
+      const lookup = findLocally(id, maxStalenessMs, startedMs) ?? (await look(id, startedMs));
+      const value = isHit(lookup) ? viewOfHit(id, lookup) : await loaded(id, lookup, startedMs);
+      return { value, source: lookup.source, ageMs: lookup.ageMs };
     },
 
     async findMany(ids, { maxStalenessMs = 0 } = {}) {
       const startedMs = nowMs();
-      // All first, so that their questions go to Redis together.
-      const lookups = await Promise.all(ids.map(async (id) => ({ id, lookup: await look(id, maxStalenessMs, startedMs) })));
       const value = new Map<string, View>();
       let [rank, ageMs] = [0, 0];
+      // All at once, so that their questions go to Redis together.
       await Promise.all(
-        lookups.map(async ({ id, lookup }) => {
+        ids.map(async (id) => {
+          const lookup = findLocally(id, maxStalenessMs, startedMs) ?? (await look(id, startedMs));
           rank = Math.max(rank, SOURCES.indexOf(lookup.source));
           ageMs = Math.max(ageMs, lookup.ageMs);
-          const view = await viewOf(id, lookup, startedMs);
+          const view = isHit(lookup) ? viewOfHit(id, lookup) : await loaded(id, lookup, startedMs);
           if (view !== undefined) value.set(id, view);
         }),
       );

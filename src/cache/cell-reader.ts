@@ -2,8 +2,14 @@ import { isRecorded } from '../telemetry/trace.ts';
 import type { Ask } from './ask.ts';
 import type { CellCommands } from './cell-commands.ts';
 
-/** Asks for cells; undefined on any trouble. */
-export type ReadCell = (key: string) => Promise<Buffer | null | undefined>;
+/** The answers of one command, undefined on any trouble, and the place of the one that was asked for among them. */
+export interface CellQuestion {
+  readonly replies: Promise<readonly (Buffer | null)[] | undefined>;
+  readonly place: number;
+}
+
+/** Asks for the cell under a key. */
+export type ReadCell = (key: string) => CellQuestion;
 
 /** The questions of one turn of the event loop; each is answered by what Redis held after the last of them was asked. */
 interface Batch {
@@ -30,32 +36,31 @@ export interface CellReaderOptions {
  */
 export function createCellReader({ ask, commands, entity, afterTurn }: CellReaderOptions): ReadCell {
   const { getMany } = commands;
-  const askAlone: ReadCell = (key) => ask('get', entity, () => commands.get(key));
+  const askAlone: ReadCell = (key) => ({ replies: ask('get', entity, async () => [await commands.get(key)]), place: 0 });
   if (getMany === undefined) return askAlone;
+  const askTogether = getMany;
   let gathering: Batch | undefined;
 
   function open(): Batch {
     const keys: string[] = [];
-    const { promise: replies, resolve } = Promise.withResolvers<readonly (Buffer | null)[] | undefined>();
+    const { promise: replies, resolve } = Promise.withResolvers<Awaited<CellQuestion['replies']>>();
     const batch: Batch = { keys, places: new Map(), replies };
     gathering = batch;
     afterTurn(() => {
       if (gathering === batch) gathering = undefined;
-      resolve(ask('get', entity, () => (getMany as NonNullable<typeof getMany>)(keys)));
+      resolve(ask('get', entity, () => askTogether(keys)));
     });
     return batch;
   }
 
-  return async (key) => {
+  return (key) => {
     if (isRecorded()) return askAlone(key);
-    const batch = gathering ?? open();
-    let place = batch.places.get(key);
-    if (place === undefined) {
-      place = batch.keys.push(key) - 1;
-      batch.places.set(key, place);
-      if (place + 1 === MAX_KEYS) gathering = undefined;
-    }
-    const replies = await batch.replies;
-    return replies?.[place];
+    const { keys, places, replies } = gathering ?? open();
+    const known = places.get(key);
+    if (known !== undefined) return { replies, place: known };
+    const place = keys.push(key) - 1;
+    places.set(key, place);
+    if (keys.length === MAX_KEYS) gathering = undefined;
+    return { replies, place };
   };
 }

@@ -21,16 +21,18 @@ export interface Call {
   code: Code | 'OK' | undefined;
   /** How the caller was told that the call ended, whatever the handler still does; undefined until then. */
   told: Code | 'OK' | undefined;
-  /** Headers of the answer that its handler asked for. */
-  metadata: Record<string, string> | undefined;
+  /** Headers of the answer that its handler asked for: name, value, name, value. */
+  metadata: readonly string[] | undefined;
   /** Writes the answer when Connect does; undefined on the lean lane, where an answer is written in one go. */
   response: Http2ServerResponse | undefined;
   /** On the clock of performance.now(). */
   readonly openedMs: number;
   /** The deadline that the caller asked for. */
   timeoutMs: number | undefined;
-  /** Cleared when the stream closes. */
-  readonly timers: NodeJS.Timeout[];
+  /** Until the answer has to be there, or the last words to be read; cleared when the stream closes. */
+  timer: NodeJS.Timeout | undefined;
+  /** Until the request of a stream has to be there; cleared, too. */
+  requestTimer: NodeJS.Timeout | undefined;
 }
 
 /** Until callers are authenticated, all are one. */
@@ -60,7 +62,8 @@ export function openCall(
     response: undefined,
     openedMs: performance.now(),
     timeoutMs: undefined,
-    timers: [],
+    timer: undefined,
+    requestTimer: undefined,
   };
 }
 
@@ -74,14 +77,23 @@ export function fullName({ parent, name }: DescMethod): string {
   return `${parent.typeName}/${name}`;
 }
 
+/** The lean lane's contexts know their call without a look into the context values. */
+export interface OwnContext {
+  readonly call: Call;
+}
+
+function callOf(context: HandlerContext | (HandlerContext & OwnContext)): Call | undefined {
+  return 'call' in context ? context.call : context.values.get(callKey);
+}
+
 export function callerOf(context: HandlerContext): string {
-  return context.values.get(callKey)?.caller ?? ANONYMOUS;
+  return callOf(context)?.caller ?? ANONYMOUS;
 }
 
 /** Tells the caller where the answer came from, and how long ago it was known to be current. */
 export function tellSource(context: HandlerContext, { source, ageMs }: Pick<Read<unknown>, 'source' | 'ageMs'>): void {
-  const call = context.values.get(callKey);
-  if (call !== undefined) call.metadata = { 'x-cache': source, 'x-cache-age-ms': String(Math.ceil(ageMs)) };
+  const call = callOf(context);
+  if (call !== undefined) call.metadata = ['x-cache', source, 'x-cache-age-ms', String(Math.ceil(ageMs))];
 }
 
 const CODE_NAMES = new Map<number, string>(

@@ -36,7 +36,8 @@ function expire(call: Call, what: 'answer' | 'request', afterMs: number): void {
   if (what === 'request' && stream.readableEnded) return;
   endWithError(call, errorWith('deadline_exceeded', `no ${what} within ${Math.round(afterMs)} ms`));
   // Its caller does not read what is written, or it would be closed by then.
-  call.timers.push(setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS));
+  clearTimeout(call.timer);
+  call.timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS);
 }
 
 /**
@@ -55,9 +56,9 @@ export function enforceDeadline(call: Call, method: DescMethod, { defaultDeadlin
   if (timeoutMs !== undefined && timeoutMs > maxDeadlineMs) {
     return refuse(`a deadline ${timeoutMs} ms ahead is more than this server allows, ${maxDeadlineMs} ms`);
   }
-  if (timeoutMs !== undefined) call.timers.push(setTimeout(expire, timeoutMs, call, 'answer', timeoutMs));
+  if (timeoutMs !== undefined) call.timer = setTimeout(expire, timeoutMs, call, 'answer', timeoutMs);
   if (method.methodKind === 'server_streaming') {
-    call.timers.push(setTimeout(expire, defaultDeadlineMs, call, 'request', defaultDeadlineMs));
+    call.requestTimer = setTimeout(expire, defaultDeadlineMs, call, 'request', defaultDeadlineMs);
   }
   return true;
 }

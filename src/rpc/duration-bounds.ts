@@ -48,7 +48,7 @@ export function withoutBoundedDurations(schema: DescMessage): (request: Message)
       const duration = values[field.name];
       if (duration === undefined || !isWithin(duration, field)) continue;
       copy ??= { ...values };
-      delete copy[field.name];
+      copy[field.name] = undefined;
     }
     return (copy as unknown as Message | undefined) ?? request;
   };

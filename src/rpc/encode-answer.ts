@@ -7,32 +7,26 @@ import { FeatureSet_FieldPresence as Presence } from '@bufbuild/protobuf/wkt';
 export const FRAME_HEAD_BYTES = 5;
 const MAX_VARINT_BYTES = 5;
 
-/** Of messages that nobody can change any more; an entry lives as long as its message does. */
-const encodings = new WeakMap<object, Uint8Array>();
-
-function encode(schema: DescMessage, message: object): Uint8Array {
-  const known = encodings.get(message);
-  if (known !== undefined) return known;
-  const bytes = toBinary(schema, message as never);
-  if (Object.isFrozen(message)) encodings.set(message, bytes);
-  return bytes;
+/** A message as a field of an answer: its own bytes, and the frame of an answer that has nothing else. */
+interface Part {
+  readonly tag: number;
+  readonly bytes: Uint8Array;
+  readonly frame: Buffer;
 }
 
-/** Memory for a frame of at most `payloadBytes`, which follow the place of the head. */
-function spaceFor(payloadBytes: number): Buffer {
-  return Buffer.allocUnsafe(FRAME_HEAD_BYTES + payloadBytes);
-}
+/** Of messages that nobody can change any more, as they were sent last; an entry lives as long as its message does. */
+const remembered = new WeakMap<object, Part>();
 
-function finish(space: Buffer, end: number, flag: 0 | 1): Buffer {
-  space[0] = flag;
-  space.writeUInt32BE(end - FRAME_HEAD_BYTES, 1);
-  return space.subarray(0, end);
+function withHead(frame: Buffer, flag: 0 | 1): Buffer {
+  frame[0] = flag;
+  frame.writeUInt32BE(frame.byteLength - FRAME_HEAD_BYTES, 1);
+  return frame;
 }
 
 export function frameOf(payload: Uint8Array, flag: 0 | 1): Buffer {
-  const space = spaceFor(payload.byteLength);
-  space.set(payload, FRAME_HEAD_BYTES);
-  return finish(space, space.byteLength, flag);
+  const frame = Buffer.allocUnsafe(FRAME_HEAD_BYTES + payload.byteLength);
+  frame.set(payload, FRAME_HEAD_BYTES);
+  return withHead(frame, flag);
 }
 
 /** Returns where it ends. */
@@ -46,10 +40,28 @@ function writeVarint(target: Buffer, at: number, value: number): number {
   return end + 1;
 }
 
-/** A message within a message, encoded. */
-interface Part {
-  readonly tag: number;
-  readonly bytes: Uint8Array;
+function frameOfParts(parts: readonly Pick<Part, 'tag' | 'bytes'>[]): Buffer {
+  let most = FRAME_HEAD_BYTES;
+  for (const { bytes } of parts) most += bytes.byteLength + 2 * MAX_VARINT_BYTES;
+  // Not from the pool, of which a frame that is remembered would keep a whole page.
+  const space = Buffer.allocUnsafeSlow(most);
+  let end = FRAME_HEAD_BYTES;
+  for (const { tag, bytes } of parts) {
+    end = writeVarint(space, writeVarint(space, end, tag), bytes.byteLength);
+    space.set(bytes, end);
+    end += bytes.byteLength;
+  }
+  return withHead(space.subarray(0, end), 0);
+}
+
+function partOf(tag: number, schema: DescMessage, message: object): Part {
+  const known = remembered.get(message);
+  if (known?.tag === tag) return known;
+  const own = known?.bytes ?? toBinary(schema, message as never);
+  const frame = frameOfParts([{ tag, bytes: own }]);
+  const part = { tag, frame, bytes: frame.subarray(frame.byteLength - own.byteLength) };
+  if (Object.isFrozen(message)) remembered.set(message, part);
+  return part;
 }
 
 /** Adds the parts that a field consists of; false when it has to be encoded in another way. */
@@ -60,7 +72,7 @@ function messageField({ number }: DescField, schema: DescMessage): AddParts {
   const addOne: AddParts = (parts, value) => {
     // What handlers leave to be made of a plain object is not encoded before.
     if (!isMessage(value, schema)) return false;
-    parts.push({ tag, bytes: encode(schema, value) });
+    parts.push(partOf(tag, schema, value));
     return true;
   };
   return (parts, value) => {
@@ -76,11 +88,8 @@ function otherField({ presence }: DescField): AddParts {
 }
 
 function addPartsOf(field: DescField): AddParts {
-  if (field.oneof !== undefined) return otherField(field);
-  const { fieldKind } = field;
-  if (fieldKind === 'message' && !field.delimitedEncoding) return messageField(field, field.message);
-  if (fieldKind === 'list' && field.listKind === 'message' && !field.delimitedEncoding) return messageField(field, field.message);
-  return otherField(field);
+  const isMessages = field.fieldKind === 'message' || (field.fieldKind === 'list' && field.listKind === 'message');
+  return isMessages && field.oneof === undefined && !field.delimitedEncoding ? messageField(field, field.message) : otherField(field);
 }
 
 /** Encodes what handlers return for `schema`, byte by byte as toBinary does. */
@@ -89,6 +98,7 @@ export function frameEncoder<Desc extends DescMessage>(schema: Desc): (answer: M
     .toSorted((left, right) => left.number - right.number)
     .map((field) => ({ name: field.localName, addParts: addPartsOf(field) }));
 
+  /** undefined: it has more than messages in it. */
   function partsOf(values: Readonly<Record<string, unknown>>): readonly Part[] | undefined {
     if ('$typeName' in values) return undefined;
     const parts: Part[] = [];
@@ -99,15 +109,7 @@ export function frameEncoder<Desc extends DescMessage>(schema: Desc): (answer: M
   return (answer) => {
     const parts = partsOf(answer as Readonly<Record<string, unknown>>);
     if (parts === undefined) return frameOf(toBinary(schema, create(schema, answer)), 0);
-    let most = 0;
-    for (const { bytes } of parts) most += bytes.byteLength + 2 * MAX_VARINT_BYTES;
-    const space = spaceFor(most);
-    let end = FRAME_HEAD_BYTES;
-    for (const { tag, bytes } of parts) {
-      end = writeVarint(space, writeVarint(space, end, tag), bytes.byteLength);
-      space.set(bytes, end);
-      end += bytes.byteLength;
-    }
-    return finish(space, end, 0);
+    const [only, more] = parts;
+    return only !== undefined && more === undefined ? only.frame : frameOfParts(parts);
   };
 }

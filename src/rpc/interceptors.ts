@@ -20,7 +20,8 @@ function outcomeInterceptor(steps: CallSteps): Interceptor {
     try {
       const response = await next(request);
       if (call !== undefined) call.code = 'OK';
-      for (const [name, value] of Object.entries(call?.metadata ?? {})) response.header.set(name, value);
+      const metadata = call?.metadata ?? [];
+      for (let index = 0; index < metadata.length; index += 2) response.header.set(metadata[index] ?? '', metadata[index + 1] ?? '');
       if (!response.stream) return response;
       return { ...response, message: mapErrors(response.message, failureOf) } as StreamResponse;
     } catch (error) {

@@ -1,12 +1,12 @@
 import type { DescMethod, DescService } from '@bufbuild/protobuf';
 import { type ContextValues, createContextValues, type HandlerContext } from '@connectrpc/connect';
-import { type Call, callKey } from './call.ts';
+import { type Call, callKey, type OwnContext } from './call.ts';
 import { errorWith } from './errors.ts';
 
 /** What handlers of the lean lane learn of their call. Each part is made when it is asked for: most handlers ask for one. */
-export class LeanContext implements HandlerContext {
+export class LeanContext implements HandlerContext, OwnContext {
   readonly method: DescMethod;
-  readonly #call: Call;
+  readonly call: Call;
   #values: ContextValues | undefined;
   #aborted: AbortController | undefined;
   #requestHeader: Headers | undefined;
@@ -14,7 +14,7 @@ export class LeanContext implements HandlerContext {
   #responseTrailer: Headers | undefined;
 
   constructor(call: Call, method: DescMethod) {
-    this.#call = call;
+    this.call = call;
     this.method = method;
   }
 
@@ -31,12 +31,12 @@ export class LeanContext implements HandlerContext {
   }
 
   get url(): string {
-    const { ':scheme': scheme = 'http', ':authority': authority, ':path': path = '' } = this.#call.headers;
+    const { ':scheme': scheme = 'http', ':authority': authority, ':path': path = '' } = this.call.headers;
     return `${String(scheme)}://${authority}${path}`;
   }
 
   get values(): ContextValues {
-    this.#values ??= createContextValues().set(callKey, this.#call);
+    this.#values ??= createContextValues().set(callKey, this.call);
     return this.#values;
   }
 
@@ -45,8 +45,8 @@ export class LeanContext implements HandlerContext {
     if (this.#aborted === undefined) {
       const controller = new AbortController();
       const abort = (): void => controller.abort(errorWith('canceled', 'the call is over'));
-      if (this.#call.stream.destroyed) abort();
-      else this.#call.stream.once('close', abort);
+      if (this.call.stream.destroyed) abort();
+      else this.call.stream.once('close', abort);
       this.#aborted = controller;
     }
     return this.#aborted.signal;
@@ -58,14 +58,14 @@ export class LeanContext implements HandlerContext {
   }
 
   timeoutMs(): number | undefined {
-    const { openedMs, timeoutMs } = this.#call;
+    const { openedMs, timeoutMs } = this.call;
     return timeoutMs === undefined ? undefined : openedMs + timeoutMs - performance.now();
   }
 
   get requestHeader(): Headers {
     if (this.#requestHeader === undefined) {
       const headers = new Headers();
-      for (const [name, value] of Object.entries(this.#call.headers)) {
+      for (const [name, value] of Object.entries(this.call.headers)) {
         if (name.startsWith(':')) continue;
         for (const one of Array.isArray(value) ? value : [value ?? '']) headers.append(name, one);
       }

@@ -3,7 +3,7 @@
  * times what the call itself does. What is not plain and well formed goes to Connect, before a handler has seen it.
  */
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import { type DescMethod, type DescMethodUnary, fromBinary, type MessageInitShape, type MessageShape } from '@bufbuild/protobuf';
+import { type DescMethod, type DescMethodUnary, fromBinary, type Message } from '@bufbuild/protobuf';
 import { ConnectError, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';
 import { type Compression, compressionNegotiate } from '@connectrpc/connect/protocol';
 import type { Log } from '../telemetry/log.ts';
@@ -109,7 +109,7 @@ function frameBytes(body: Buffer): number | undefined {
   return body.byteLength >= FRAME_HEAD_BYTES && body[0] === 0 ? body.readUInt32BE(1) + FRAME_HEAD_BYTES : undefined;
 }
 
-function decode({ input }: DescMethodUnary, payload: Buffer): MessageShape<typeof input> | undefined {
+function decode({ input }: DescMethodUnary, payload: Buffer): Message | undefined {
   try {
     return fromBinary(input, payload);
   } catch {
@@ -133,16 +133,14 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
     return accepted === undefined ? undefined : (negotiate(String(accepted)) ?? undefined);
   }
 
-  function respond(
-    { stream, metadata }: Call,
-    { asked }: LeanContext,
-    compression: Compression | undefined,
-    frame: Buffer | undefined,
-  ): void {
-    const encoding = compression && { 'grpc-encoding': compression.name };
-    const header = asked.header && Object.fromEntries(asked.header);
-    stream.respond({ ':status': 200, ...header, 'content-type': CONTENT_TYPE, ...encoding, ...metadata }, WITH_TRAILERS);
-    stream.end(frame);
+  function respond(call: Call, { asked }: LeanContext, compression: Compression | undefined, frame: Buffer | undefined): void {
+    // As a list Node takes them as they are, and need not copy them.
+    const headers = [':status', '200', 'content-type', CONTENT_TYPE];
+    for (const [name, value] of asked.header ?? []) if (name !== 'content-type') headers.push(name, value);
+    if (compression !== undefined) headers.push('grpc-encoding', compression.name);
+    if (call.metadata !== undefined) headers.push(...call.metadata);
+    call.stream.respond(headers, WITH_TRAILERS);
+    call.stream.end(frame);
   }
 
   function fail(call: Call, context: LeanContext, error: ConnectError): void {
@@ -154,14 +152,8 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
     call.told = error.code;
   }
 
-  async function succeed(call: Call, context: LeanContext, encoded: Buffer): Promise<void> {
+  function succeed(call: Call, context: LeanContext, compression: Compression | undefined, frame: Buffer): void {
     const { stream } = call;
-    const compression = compressionFor(call);
-    const payloadBytes = encoded.byteLength - FRAME_HEAD_BYTES;
-    let frame = encoded;
-    if (compression !== undefined && payloadBytes >= compressMinBytes) {
-      frame = frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1);
-    }
     if (call.told !== undefined || stream.destroyed) return;
     const { trailer } = context.asked;
     if (trailer === undefined) stream.once('wantTrailers', sendOk);
@@ -170,7 +162,7 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
     call.told = 'OK';
   }
 
-  function encodeAnswer({ desc, encode }: LeanMethod, answer: MessageInitShape<DescMethodUnary['output']>): Buffer | ConnectError {
+  function encodeAnswer({ desc, encode }: LeanMethod, answer: unknown): Buffer | ConnectError {
     try {
       const frame = encode(answer as never);
       if (frame.byteLength - FRAME_HEAD_BYTES <= maxResponseBytes) return frame;
@@ -181,25 +173,30 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
     }
   }
 
-  async function run(call: Call, method: LeanMethod, request: MessageShape<DescMethodUnary['input']>): Promise<void> {
-    const context = new LeanContext(call, method.desc);
-    let answer: MessageInitShape<DescMethodUnary['output']>;
+  /** What the handler returns, or the error that the caller gets. */
+  async function handled(call: Call, { desc, handle }: LeanMethod, request: Message, context: LeanContext): Promise<unknown> {
     try {
-      steps.check(method.desc.input, request);
-      answer = (await method.handle(request as never, context)) as typeof answer;
+      steps.check(desc.input, request);
+      const answer = await handle(request as never, context);
       call.code = 'OK';
+      return answer;
     } catch (error) {
-      fail(call, context, steps.failureOf(error, method.desc, call, context.usedSignal));
-      return;
+      return steps.failureOf(error, desc, call, context.usedSignal);
     }
-    const frame = encodeAnswer(method, answer);
-    if (frame instanceof ConnectError) fail(call, context, frame);
-    else await succeed(call, context, frame);
   }
 
-  async function runSafely(call: Call, method: LeanMethod, request: MessageShape<DescMethodUnary['input']>): Promise<void> {
+  async function run(call: Call, method: LeanMethod, request: Message): Promise<void> {
+    const context = new LeanContext(call, method.desc);
     try {
-      await run(call, method, request);
+      const answer = await handled(call, method, request, context);
+      const encoded = answer instanceof ConnectError ? answer : encodeAnswer(method, answer);
+      if (encoded instanceof ConnectError) {
+        fail(call, context, encoded);
+        return;
+      }
+      const compression = compressionFor(call);
+      const isLong = compression !== undefined && encoded.byteLength - FRAME_HEAD_BYTES >= compressMinBytes;
+      succeed(call, context, compression, isLong ? frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1) : encoded);
     } catch (error) {
       log.warn({ rpc: fullName(method.desc), err: error }, 'an answer could not be written');
       endWithError(call, errorWith('internal', 'internal error'));
@@ -228,7 +225,7 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
         const request = bytes === wanted && bytes > 0 ? decode(method.desc, body.subarray(FRAME_HEAD_BYTES)) : undefined;
         if (request === undefined) handOver(bodyOf(chunks, stream));
         // The stream's events come from outside of any call.
-        else call.span.run(() => void runSafely(call, method, request));
+        else call.span.run(() => void run(call, method, request));
       };
       stream.on('data', onData).on('end', onEnd);
     },

@@ -194,7 +194,8 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     endpoint.counts.started();
     stream.once('close', () => {
       running.delete(call);
-      for (const timer of call.timers) clearTimeout(timer);
+      clearTimeout(call.timer);
+      clearTimeout(call.requestTimer);
       reportEnd(call, endpoint.counts);
       if (draining) setTimeout(dropIdle, LAST_WORDS_MS).unref();
     });

@@ -1,6 +1,6 @@
 /** Every metric of the service. Labels are closed sets: never an id, an address or anything else a caller chose. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
-import { type Exemplar, remember, tallied, timed } from './metric-children.ts';
+import { DurationHistogram, type Exemplar, remember, tallied } from './metric-children.ts';
 
 export type CacheOperation = 'get' | 'set' | 'delete';
 
@@ -82,20 +82,18 @@ function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics
     labelNames: [...methodLabels, 'grpc_code'] as const,
     registers,
   });
-  const handling = new Histogram({
+  const handling = new DurationHistogram({
     name: 'grpc_server_handling_seconds',
     help: 'Time from the request headers to the end of the stream.',
     labelNames: methodLabels,
     buckets: SECONDS,
-    enableExemplars: true,
     registers,
   });
-  const duration = new Histogram({
+  const duration = new DurationHistogram({
     name: 'rpc_server_call_duration_seconds',
     help: 'Duration of a call; rpc.server.call.duration of the OpenTelemetry semantic conventions.',
     labelNames: ['rpc_system_name', 'rpc_method', 'rpc_status_code'] as const,
     buckets: SECONDS,
-    enableExemplars: true,
     registers,
   });
   return {
@@ -103,10 +101,10 @@ function rpcMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics
       const fullName = method === '_OTHER' ? '_OTHER' : `${service}/${method}`;
       const labels = { grpc_type: type, grpc_service: service, grpc_method: method };
       const startedOnes = started(labels);
-      const observeHandling = timed(handling, labels);
+      const observeHandling = handling.series(labels);
       const handledBy = remember((grpc_code: string) => handled({ ...labels, grpc_code }));
       const durationBy = (rpc_system_name: string) =>
-        remember((code: string) => timed(duration, { rpc_system_name, rpc_method: fullName, rpc_status_code: code }));
+        remember((code: string) => duration.series({ rpc_system_name, rpc_method: fullName, rpc_status_code: code }));
       const durations = { grpc: durationBy('grpc'), connectrpc: durationBy('connectrpc') };
       return {
         started: () => startedOnes.inc(),
