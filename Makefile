@@ -86,6 +86,18 @@ chaos: peers ## prove the cache under faults; SHORT=1 for the form that CI runs
 model: $(INSTALLED) ## explore every interleaving of the cache protocol
 	@exec node test/model/report.ts
 
+.PHONY: bench
+bench: peers ## every contender side by side; SHORT=1 for a look of two minutes
+	@exec node bench/run.ts
+
+.PHONY: bench-growth
+bench-growth: peers ## what a hit costs as rows and connections grow
+	@exec node bench/growth.ts
+
+.PHONY: bench-profile
+bench-profile: peers ## where CPU time goes; CONTENDER=service, or a scenario of bench/plan.ts
+	@exec node bench/profile.ts
+
 .PHONY: bench-cache
 bench-cache: peers ## what the cache costs and saves, as ratios
 	@exec node bench/cache-cost.ts
