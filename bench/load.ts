@@ -1,5 +1,4 @@
 /** The load generator, a process of its own: runs one window of load after another, as the process that started it asks. */
-import { getPriority, setPriority } from 'node:os';
 import { type Http2Connection, openHttp2Connection, type PreparedCall, prepareCall, type RunningCall } from './http2-connection.ts';
 import { cpuUs } from './process-cost.ts';
 
@@ -56,10 +55,7 @@ const DRAIN_TIMEOUT_MS = 5_000;
 /** An open loop that falls behind must not break the servers' limit of streams per connection. */
 const MOST_IN_FLIGHT_PER_CONNECTION = 500;
 const MOST_LATENCIES = 4_000_000;
-/** For the open loop, which watches the clock without a pause: databases on the same core go first. */
-const POLITE_BY = 10;
 
-const niceness = getPriority();
 const requestSets = new Map<string, readonly PreparedCall[]>();
 const latenciesMs = new Float64Array(MOST_LATENCIES);
 
@@ -75,14 +71,6 @@ function chooser(calls: readonly PreparedCall[], { order, limit = Number.POSITIV
     taken += 1;
     return calls[order === 'cycle' ? (taken - 1) % calls.length : Math.floor(Math.random() * calls.length)];
   };
-}
-
-function setNiceness(value: number): void {
-  try {
-    setPriority(value);
-  } catch {
-    // Only root may take it back.
-  }
 }
 
 /** The calls of one window, over all its connections. */
@@ -188,20 +176,19 @@ class Traffic {
     connection?.flush();
   }
 
+  /**
+   * Sends what has become due, once a millisecond: timers of Node are no finer, and a loop that watched the clock would keep the databases
+   * from the core they share. So requests come in small bursts, whether or not earlier ones are answered, and their time counts from then.
+   */
   async #openLoop(rate: number): Promise<void> {
     const beganMs = performance.now();
     const most = MOST_IN_FLIGHT_PER_CONNECTION * this.#connections.length;
-    let dueMs = beganMs;
     for (let sent = 0; this.#sending; ) {
-      for (const nowMs = performance.now(); dueMs <= nowMs && this.#inFlight < most && this.#sending; ) {
-        const connection = this.#takeTurn();
-        this.#send(connection, dueMs);
-        connection?.flush();
-        sent += 1;
-        dueMs = beganMs + (sent / rate) * 1_000;
-      }
-      // Timers of Node are no finer than 1 ms, so this looks at the clock again and again.
-      await new Promise((resolve) => setImmediate(resolve));
+      const nowMs = performance.now();
+      const due = Math.floor(((nowMs - beganMs) / 1_000) * rate);
+      for (; sent < due && this.#inFlight < most && this.#sending; sent += 1) this.#send(this.#takeTurn(), nowMs);
+      for (const connection of this.#connections) connection.flush();
+      await new Promise((resolve) => setTimeout(resolve, 1));
     }
   }
 }
@@ -211,7 +198,6 @@ async function runWindow(window: Window): Promise<WindowResult> {
   if (calls === undefined) throw new Error(`unknown requests: ${window.requestSet}`);
   const traffic = new Traffic(window, calls);
   await traffic.connect();
-  if (window.rate !== undefined) setNiceness(niceness + POLITE_BY);
   traffic.start();
   const overOrAfter = async (ms: number): Promise<void> => {
     const wait = Promise.withResolvers<void>();
@@ -228,7 +214,6 @@ async function runWindow(window: Window): Promise<WindowResult> {
   const requests = traffic.answered - before.answered;
   const serverCpuUs = cpuUs(window.pid) - before.cpuUs;
   await traffic.stop();
-  if (window.rate !== undefined) setNiceness(niceness);
   const sorted = latenciesMs.slice(0, traffic.recorded).sort();
   return {
     requests,

@@ -156,12 +156,13 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
     }
   }
 
-  async function lookUp(id: string, startedMs: number): Promise<Lookup<View>> {
+  /** `alone`: see ReadCell. */
+  async function lookUp(id: string, startedMs: number, alone: boolean): Promise<Lookup<View>> {
     const key = keyOf(id);
     for (let round = 0; ; round += 1) {
       const ticket = trust.ticket();
       if (ticket === undefined || !breaker.allows()) return BYPASS;
-      const { replies, place } = readCell(key);
+      const { replies, place } = readCell(key, alone);
       const bytes = (await replies)?.[place];
       if (bytes === undefined || !trust.holds(ticket)) return BYPASS;
       const found = bytes === null ? await takeLease(id, ticket, startedMs) : step(id, bytes, startedMs);
@@ -174,7 +175,8 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
 
   const tracedLookUp = (id: string, startedMs: number): Promise<Lookup<View>> =>
     withSpan('cache.get', { 'cache.entity': name }, async (span) => {
-      const found = await lookUp(id, startedMs);
+      // So that the trace shows a command of its own.
+      const found = await lookUp(id, startedMs, true);
       span.set('cache.result', found.source);
       return found;
     });
@@ -208,7 +210,8 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
     return ageMs > maxStalenessMs ? undefined : { source: 'hit-local', view: answer.view, tier: answer.tier, ageMs };
   }
 
-  const look = (id: string, startedMs: number): Promise<Lookup<View>> => (isRecorded() ? tracedLookUp : lookUp)(id, startedMs);
+  const look = (id: string, startedMs: number): Promise<Lookup<View>> =>
+    isRecorded() ? tracedLookUp(id, startedMs) : lookUp(id, startedMs, false);
 
   /** False: another process had a lease before, or the row is not to be stored. */
   async function warmOne(id: string, token: string, ticket: TrustTicket): Promise<boolean> {

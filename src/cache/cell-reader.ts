@@ -1,4 +1,3 @@
-import { isRecorded } from '../telemetry/trace.ts';
 import type { Ask } from './ask.ts';
 import type { CellCommands } from './cell-commands.ts';
 
@@ -8,8 +7,8 @@ export interface CellQuestion {
   readonly place: number;
 }
 
-/** Asks for the cell under a key. */
-export type ReadCell = (key: string) => CellQuestion;
+/** Asks for the cell under a key. `alone`: in a command of its own. */
+export type ReadCell = (key: string, alone: boolean) => CellQuestion;
 
 /** The questions of one turn of the event loop; each is answered by what Redis held after the last of them was asked. */
 interface Batch {
@@ -30,13 +29,10 @@ export interface CellReaderOptions {
   readonly afterTurn: (work: () => void) => void;
 }
 
-/**
- * Puts the questions of many callers into one command: most of the price of a command is its way through the client and the socket.
- * A call that is recorded asks by itself, so that its trace shows its own command.
- */
+/** Puts the questions of many callers into one command: most of the price of a command is its way through the client and the socket. */
 export function createCellReader({ ask, commands, entity, afterTurn }: CellReaderOptions): ReadCell {
   const { getMany } = commands;
-  const askAlone: ReadCell = (key) => ({ replies: ask('get', entity, async () => [await commands.get(key)]), place: 0 });
+  const askAlone = (key: string): CellQuestion => ({ replies: ask('get', entity, async () => [await commands.get(key)]), place: 0 });
   if (getMany === undefined) return askAlone;
   const askTogether = getMany;
   let gathering: Batch | undefined;
@@ -53,8 +49,8 @@ export function createCellReader({ ask, commands, entity, afterTurn }: CellReade
     return batch;
   }
 
-  return (key) => {
-    if (isRecorded()) return askAlone(key);
+  return (key, alone) => {
+    if (alone) return askAlone(key);
     const { keys, places, replies } = gathering ?? open();
     const known = places.get(key);
     if (known !== undefined) return { replies, place: known };

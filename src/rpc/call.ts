@@ -1,18 +1,36 @@
 /** What is known of one call at its HTTP/2 stream, shared by both lanes and, through Connect's context values, with the handlers. */
 import type { Http2ServerResponse, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
-import type { DescMethod } from '@bufbuild/protobuf';
 import { Code, createContextKey, type HandlerContext } from '@connectrpc/connect';
 import type { Read } from '../domain/ports.ts';
 import { type ServerSpan, startServerSpan } from '../telemetry/trace.ts';
+import type { Endpoint, LeanMethod } from './endpoint.ts';
 import { type Protocol, protocolOf } from './wire-status.ts';
 
+/**
+ * Where a stream keeps its call, so that its listeners need no closures. Let go of when it closes: V8 keeps closed streams until the next
+ * full collection, with everything that can be reached from them.
+ */
+export const CALL = Symbol('call');
+
+export interface CalledStream extends ServerHttp2Stream {
+  [CALL]?: Call | undefined;
+}
+
+/** What has arrived of a request that the lean lane reads. */
+export interface LeanBody {
+  readonly method: LeanMethod;
+  readonly chunks: Buffer[];
+  bytes: number;
+  /** As its frame says; 0: it is none that is plain. */
+  wanted: number;
+}
+
 export interface Call {
-  readonly stream: ServerHttp2Stream;
+  readonly stream: CalledStream;
   readonly headers: IncomingHttpHeaders;
   readonly rawHeaders: readonly string[];
   readonly protocol: Protocol;
-  /** undefined when there is no such method. */
-  readonly method: DescMethod | undefined;
+  readonly endpoint: Endpoint;
   /** Everything that is done for the call runs in it; the stream's own events come from outside. */
   readonly span: ServerSpan;
   /** Who calls. */
@@ -25,6 +43,8 @@ export interface Call {
   metadata: readonly string[] | undefined;
   /** Writes the answer when Connect does; undefined on the lean lane, where an answer is written in one go. */
   response: Http2ServerResponse | undefined;
+  /** While the lean lane reads it. */
+  body: LeanBody | undefined;
   /** On the clock of performance.now(). */
   readonly openedMs: number;
   /** The deadline that the caller asked for. */
@@ -40,41 +60,33 @@ const ANONYMOUS = 'anonymous';
 
 export const callKey = createContextKey<Call | undefined>(undefined);
 
-/** `name`: of the method, for its span. */
-export function openCall(
-  stream: ServerHttp2Stream,
-  headers: IncomingHttpHeaders,
-  rawHeaders: readonly string[],
-  { name, method }: { readonly name: string; readonly method: DescMethod | undefined },
-): Call {
+export function openCall(stream: CalledStream, headers: IncomingHttpHeaders, rawHeaders: readonly string[], endpoint: Endpoint): Call {
   const protocol = protocolOf(headers['content-type']);
-  return {
+  const call: Call = {
     stream,
     headers,
     rawHeaders,
     protocol,
-    method,
-    span: startServerSpan({ headers, system: systemOf(protocol), method: name }),
+    endpoint,
+    span: startServerSpan({ headers, system: systemOf(protocol), method: endpoint.name }),
     caller: ANONYMOUS,
     code: undefined,
     told: undefined,
     metadata: undefined,
     response: undefined,
+    body: undefined,
     openedMs: performance.now(),
     timeoutMs: undefined,
     timer: undefined,
     requestTimer: undefined,
   };
+  stream[CALL] = call;
+  return call;
 }
 
 /** As the semantic conventions name them. */
 export function systemOf(protocol: Protocol): 'grpc' | 'connectrpc' {
   return protocol === 'grpc' || protocol === 'grpc-web' ? 'grpc' : 'connectrpc';
-}
-
-/** `messaging.v1.MessageService/GetMessage` */
-export function fullName({ parent, name }: DescMethod): string {
-  return `${parent.typeName}/${name}`;
 }
 
 /** The lean lane's contexts know their call without a look into the context values. */

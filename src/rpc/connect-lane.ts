@@ -2,11 +2,10 @@
 import { Http2ServerRequest, Http2ServerResponse } from 'node:http2';
 import type { DescMessage } from '@bufbuild/protobuf';
 import { Code, type ConnectError, createContextValues } from '@connectrpc/connect';
-import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from '@connectrpc/connect-node';
 import type { Log } from '../telemetry/log.ts';
 import { type Ending, withEnding } from './answer.ts';
-import { type Call, callKey, fullName } from './call.ts';
+import { type Call, callKey } from './call.ts';
 import { errorWith, transportError } from './errors.ts';
 import { endWithError, stopReading } from './response.ts';
 
@@ -33,9 +32,10 @@ function endingOf(call: Call, rpc: string, input: DescMessage, log: Log): Ending
 }
 
 /** Answers the call; never throws. `call.told` is set when its status is written. `body`: what the lean lane has read of it before. */
-export async function answerByConnect(handler: UniversalHandler, call: Call, log: Log, body?: AsyncIterable<Uint8Array>): Promise<void> {
-  const { stream } = call;
-  const rpc = fullName(handler.method);
+export async function answerByConnect(call: Call, log: Log, body?: AsyncIterable<Uint8Array>): Promise<void> {
+  const { stream, endpoint } = call;
+  const { handler, name: rpc } = endpoint;
+  if (handler === undefined) throw new Error(`nothing handles ${rpc}`);
   const request = new Http2ServerRequest(stream, call.headers, {}, call.rawHeaders);
   const response = new Http2ServerResponse(stream);
   call.response = response;

@@ -17,18 +17,18 @@ const LAST_WORDS_MS = 500;
 const UNIT_MS: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
 
 /** The caller's deadline in ms, undefined when there is none, or what is wrong with it. */
-type Asked = { readonly timeoutMs: number | undefined } | { readonly problem: string };
-
-const NOT_ASKED: Asked = { timeoutMs: undefined };
+type Asked = number | undefined | { readonly problem: string };
 
 function asked({ headers, protocol }: Call): Asked {
-  const name = protocol === 'grpc' || protocol === 'grpc-web' ? 'grpc-timeout' : 'connect-timeout-ms';
-  const text = headers[name];
-  if (text === undefined) return NOT_ASKED;
-  const form = name === 'grpc-timeout' ? /^(\d{1,8})([HMSmun])$/ : /^(\d{1,10})$/;
-  const [, amount, unit = 'm'] = form.exec(String(text)) ?? [];
-  if (amount === undefined) return { problem: `the header ${name} is malformed` };
-  return { timeoutMs: Number(amount) * (UNIT_MS[unit] ?? 0) };
+  const isGrpc = protocol === 'grpc' || protocol === 'grpc-web';
+  const name = isGrpc ? 'grpc-timeout' : 'connect-timeout-ms';
+  const value = headers[name];
+  if (value === undefined) return undefined;
+  const text = String(value);
+  if (!isGrpc) return /^\d{1,10}$/.test(text) ? Number(text) : { problem: `the header ${name} is malformed` };
+  const unitMs = UNIT_MS[text.at(-1) ?? ''];
+  const amount = text.slice(0, -1);
+  return unitMs !== undefined && /^\d{1,8}$/.test(amount) ? Number(amount) * unitMs : { problem: `the header ${name} is malformed` };
 }
 
 function expire(call: Call, what: 'answer' | 'request', afterMs: number): void {
@@ -49,10 +49,10 @@ export function enforceDeadline(call: Call, method: DescMethod, { defaultDeadlin
     endWithError(call, errorWith('request_malformed', problem));
     return false;
   };
-  const caller = asked(call);
-  if ('problem' in caller) return refuse(caller.problem);
-  call.timeoutMs = caller.timeoutMs;
-  const { timeoutMs = method.methodKind === 'unary' ? defaultDeadlineMs : undefined } = caller;
+  const wanted = asked(call);
+  if (typeof wanted === 'object') return refuse(wanted.problem);
+  call.timeoutMs = wanted;
+  const timeoutMs = wanted ?? (method.methodKind === 'unary' ? defaultDeadlineMs : undefined);
   if (timeoutMs !== undefined && timeoutMs > maxDeadlineMs) {
     return refuse(`a deadline ${timeoutMs} ms ahead is more than this server allows, ${maxDeadlineMs} ms`);
   }

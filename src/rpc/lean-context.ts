@@ -10,8 +10,10 @@ export class LeanContext implements HandlerContext, OwnContext {
   #values: ContextValues | undefined;
   #aborted: AbortController | undefined;
   #requestHeader: Headers | undefined;
-  #responseHeader: Headers | undefined;
-  #responseTrailer: Headers | undefined;
+  /** What the handler wants sent before its answer; undefined while it has not asked for it. */
+  askedHeader: Headers | undefined;
+  /** The same, after the answer. */
+  askedTrailer: Headers | undefined;
 
   constructor(call: Call, method: DescMethod) {
     this.call = call;
@@ -75,17 +77,12 @@ export class LeanContext implements HandlerContext, OwnContext {
   }
 
   get responseHeader(): Headers {
-    this.#responseHeader ??= new Headers();
-    return this.#responseHeader;
+    this.askedHeader ??= new Headers();
+    return this.askedHeader;
   }
 
   get responseTrailer(): Headers {
-    this.#responseTrailer ??= new Headers();
-    return this.#responseTrailer;
-  }
-
-  /** What the handler wants sent before and after its answer; undefined while it has not asked for it. */
-  get asked(): { readonly header: Headers | undefined; readonly trailer: Headers | undefined } {
-    return { header: this.#responseHeader, trailer: this.#responseTrailer };
+    this.askedTrailer ??= new Headers();
+    return this.askedTrailer;
   }
 }

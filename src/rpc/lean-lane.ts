@@ -3,12 +3,13 @@
  * times what the call itself does. What is not plain and well formed goes to Connect, before a handler has seen it.
  */
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import { type DescMethod, type DescMethodUnary, fromBinary, type Message } from '@bufbuild/protobuf';
-import { ConnectError, type ConnectRouter, type HandlerContext } from '@connectrpc/connect';
+import { type DescMethodUnary, fromBinary, type Message } from '@bufbuild/protobuf';
+import { ConnectError } from '@connectrpc/connect';
 import { type Compression, compressionNegotiate } from '@connectrpc/connect/protocol';
 import type { Log } from '../telemetry/log.ts';
-import { type Call, fullName } from './call.ts';
-import { FRAME_HEAD_BYTES, frameEncoder, frameOf } from './encode-answer.ts';
+import { CALL, type Call, type CalledStream } from './call.ts';
+import { FRAME_HEAD_BYTES, frameOf } from './encode-answer.ts';
+import { fullName, type LeanMethod } from './endpoint.ts';
 import { errorWith } from './errors.ts';
 import { LeanContext } from './lean-context.ts';
 import { endWithError } from './response.ts';
@@ -24,49 +25,19 @@ export interface LeanLimits {
   readonly compressMinBytes: number;
 }
 
-export interface LeanMethod {
-  readonly desc: DescMethodUnary;
-  readonly handle: (request: never, context: HandlerContext) => unknown;
-  readonly encode: (answer: never) => Buffer;
+export interface LeanLaneParts {
+  readonly steps: CallSteps;
+  readonly handOver: HandOver;
+  readonly log: Log;
 }
-
-/** What has arrived of a body that the lean lane does not understand, and the rest of it. */
-export type HandOver = (body: AsyncIterable<Uint8Array>) => void;
 
 export interface LeanLane {
   /** Ends the call, or hands it over; never throws. */
-  answer(call: Call, method: LeanMethod, handOver: HandOver): void;
+  take(call: Call, method: LeanMethod): void;
 }
 
-/** The unary methods that `routes` implement, by path. Those with options of their own, which only Connect knows to heed, are left out. */
-export function leanMethods(routes: readonly ((router: ConnectRouter) => void)[]): ReadonlyMap<string, LeanMethod> {
-  const methods = new Map<string, LeanMethod>();
-  const add = (desc: DescMethod, implementation: unknown, options: unknown): void => {
-    if (desc.methodKind !== 'unary' || typeof implementation !== 'function' || options !== undefined) return;
-    methods.set(`/${fullName(desc)}`, {
-      desc: desc as DescMethodUnary,
-      handle: implementation as LeanMethod['handle'],
-      encode: frameEncoder(desc.output),
-    });
-  };
-  const router: ConnectRouter = {
-    handlers: [],
-    service(service, implementations, options) {
-      const named = implementations as Readonly<Record<string, unknown>>;
-      for (const method of service.methods) {
-        const own = named[method.localName];
-        add(method, typeof own === 'function' ? own.bind(implementations) : undefined, options);
-      }
-      return router;
-    },
-    rpc(method, implementation, options) {
-      add(method, implementation, options);
-      return router;
-    },
-  };
-  for (const route of routes) route(router);
-  return methods;
-}
+/** Takes over a call whose body turned out not to be plain: what has arrived of it, and the rest. */
+export type HandOver = (call: Call, body: AsyncIterable<Uint8Array>) => void;
 
 const MAX_REMEMBERED = 64;
 
@@ -124,7 +95,7 @@ function sendOk(this: ServerHttp2Stream): void {
   this.sendTrailers(OK_TRAILERS);
 }
 
-export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): LeanLane {
+export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: LeanLaneParts): LeanLane {
   const { maxRequestBytes, maxResponseBytes, acceptCompression, compressMinBytes } = limits;
   const negotiate = remembered((accepted) => compressionNegotiate([...acceptCompression], null, accepted, 'grpc-accept-encoding').response);
 
@@ -133,10 +104,10 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
     return accepted === undefined ? undefined : (negotiate(String(accepted)) ?? undefined);
   }
 
-  function respond(call: Call, { asked }: LeanContext, compression: Compression | undefined, frame: Buffer | undefined): void {
+  function respond(call: Call, { askedHeader }: LeanContext, compression: Compression | undefined, frame: Buffer | undefined): void {
     // As a list Node takes them as they are, and need not copy them.
     const headers = [':status', '200', 'content-type', CONTENT_TYPE];
-    for (const [name, value] of asked.header ?? []) if (name !== 'content-type') headers.push(name, value);
+    if (askedHeader !== undefined) for (const [name, value] of askedHeader) if (name !== 'content-type') headers.push(name, value);
     if (compression !== undefined) headers.push('grpc-encoding', compression.name);
     if (call.metadata !== undefined) headers.push(...call.metadata);
     call.stream.respond(headers, WITH_TRAILERS);
@@ -146,8 +117,8 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
   function fail(call: Call, context: LeanContext, error: ConnectError): void {
     const { stream } = call;
     if (call.told !== undefined || stream.destroyed) return;
-    const trailers = Object.fromEntries(setGrpcStatus(new Headers(context.asked.trailer), error));
-    stream.once('wantTrailers', () => stream.sendTrailers(trailers));
+    const trailers = Object.fromEntries(setGrpcStatus(new Headers(context.askedTrailer), error));
+    stream.on('wantTrailers', () => stream.sendTrailers(trailers));
     respond(call, context, compressionFor(call), undefined);
     call.told = error.code;
   }
@@ -155,9 +126,9 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
   function succeed(call: Call, context: LeanContext, compression: Compression | undefined, frame: Buffer): void {
     const { stream } = call;
     if (call.told !== undefined || stream.destroyed) return;
-    const { trailer } = context.asked;
-    if (trailer === undefined) stream.once('wantTrailers', sendOk);
-    else stream.once('wantTrailers', () => stream.sendTrailers({ ...Object.fromEntries(trailer), ...OK_TRAILERS }));
+    const { askedTrailer: trailer } = context;
+    if (trailer === undefined) stream.on('wantTrailers', sendOk);
+    else stream.on('wantTrailers', () => stream.sendTrailers({ ...Object.fromEntries(trailer), ...OK_TRAILERS }));
     respond(call, context, compression, frame);
     call.told = 'OK';
   }
@@ -203,31 +174,37 @@ export function createLeanLane(steps: CallSteps, limits: LeanLimits, log: Log): 
     }
   }
 
+  function onData(this: CalledStream, chunk: Buffer): void {
+    const call = this[CALL];
+    const body = call?.body;
+    if (call === undefined || body === undefined) return;
+    if (body.bytes === 0) body.wanted = frameBytes(chunk) ?? 0;
+    body.chunks.push(chunk);
+    body.bytes += chunk.byteLength;
+    if (body.bytes <= body.wanted && body.wanted <= maxRequestBytes + FRAME_HEAD_BYTES) return;
+    this.pause().off('data', onData).off('end', onEnd);
+    call.body = undefined;
+    handOver(call, bodyOf(body.chunks, this));
+  }
+
+  function onEnd(this: CalledStream): void {
+    const call = this[CALL];
+    const body = call?.body;
+    // Its time was up before, or the server stops.
+    if (call === undefined || body === undefined || call.told !== undefined) return;
+    call.body = undefined;
+    const { method, chunks, bytes, wanted } = body;
+    const whole = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+    const request = bytes === wanted && bytes > 0 ? decode(method.desc, whole.subarray(FRAME_HEAD_BYTES)) : undefined;
+    if (request === undefined) handOver(call, bodyOf(chunks, this));
+    // The stream's events come from outside of any call.
+    else call.span.run(() => void run(call, method, request));
+  }
+
   return {
-    answer(call, method, handOver) {
-      const { stream } = call;
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      let wanted = 0;
-      const onData = (chunk: Buffer): void => {
-        if (bytes === 0) wanted = frameBytes(chunk) ?? 0;
-        chunks.push(chunk);
-        bytes += chunk.byteLength;
-        if (bytes <= wanted && wanted <= maxRequestBytes + FRAME_HEAD_BYTES) return;
-        stream.pause().off('data', onData).off('end', onEnd);
-        handOver(bodyOf(chunks, stream));
-      };
-      const onEnd = (): void => {
-        // Its time was up before, or the server stops.
-        if (call.told !== undefined) return;
-        const [first] = chunks;
-        const body = first !== undefined && chunks.length === 1 ? first : Buffer.concat(chunks);
-        const request = bytes === wanted && bytes > 0 ? decode(method.desc, body.subarray(FRAME_HEAD_BYTES)) : undefined;
-        if (request === undefined) handOver(bodyOf(chunks, stream));
-        // The stream's events come from outside of any call.
-        else call.span.run(() => void run(call, method, request));
-      };
-      stream.on('data', onData).on('end', onEnd);
+    take(call, method) {
+      call.body = { method, chunks: [], bytes: 0, wanted: 0 };
+      call.stream.on('data', onData).on('end', onEnd);
     },
   };
 }

@@ -2,21 +2,18 @@
 import { readFileSync } from 'node:fs';
 import { createSecureServer, createServer, type Http2Server, type Http2Session, type ServerHttp2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
-import type { DescMethod } from '@bufbuild/protobuf';
-import { type ConnectError, type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
-import type { UniversalHandler } from '@connectrpc/connect/protocol';
-import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
+import type { ConnectError } from '@connectrpc/connect';
 import type { Log } from '../telemetry/log.ts';
-import type { Metrics, RpcCounts } from '../telemetry/metrics.ts';
-import { type Call, fullName, openCall } from './call.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
+import { CALL, type Call, type CalledStream, openCall } from './call.ts';
 import { answerByConnect } from './connect-lane.ts';
 import { enforceDeadline } from './deadline.ts';
+import { ACCEPT_COMPRESSION, COMPRESS_MIN_BYTES, endpointTable, type Routes } from './endpoint-table.ts';
 import { errorWith } from './errors.ts';
-import { interceptorsOf } from './interceptors.ts';
-import { createLeanLane, isLean, type LeanMethod, leanMethods } from './lean-lane.ts';
+import { createLeanLane, isLean } from './lean-lane.ts';
 import { reportEnd } from './observe-call.ts';
 import { endWithError } from './response.ts';
-import { type CallSteps, createSteps } from './steps.ts';
+import { createSteps } from './steps.ts';
 
 export interface ServerOptions {
   readonly host: string;
@@ -37,7 +34,7 @@ export interface ServerOptions {
 export interface ServerParts {
   readonly log: Log;
   readonly metrics: Metrics;
-  readonly routes: readonly ((router: ConnectRouter) => void)[];
+  readonly routes: Routes;
 }
 
 export interface RpcServer {
@@ -46,8 +43,6 @@ export interface RpcServer {
   close(timeoutMs: number): Promise<void>;
 }
 
-const ACCEPT_COMPRESSION = [compressionGzip, compressionBrotli] as const;
-const COMPRESS_MIN_BYTES = 1_024;
 const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 100;
 /** A connection that never sends a request is closed after this. */
@@ -67,58 +62,6 @@ function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2S
 
 const ignore = (): void => undefined;
 
-/** JSON that names what this server does not know is refused, as protobuf's JSON mapping asks: a misspelt field must not be ignored. */
-const JSON_OPTIONS = { ignoreUnknownFields: false, textDecoder: new TextDecoder('utf-8', { fatal: true }) };
-
-/** A path that calls are made to. */
-interface Endpoint {
-  /** Of the method, for metrics and spans. */
-  readonly name: string;
-  readonly method: DescMethod | undefined;
-  readonly counts: RpcCounts;
-  readonly handler: UniversalHandler | undefined;
-  /** For calls that the lean lane takes. */
-  readonly lean: LeanMethod | undefined;
-}
-
-/** A method that does not exist must not become a label of its own. */
-const OTHER = '_OTHER';
-
-const STREAM_TYPE = {
-  unary: 'unary',
-  server_streaming: 'server_stream',
-  client_streaming: 'client_stream',
-  bidi_streaming: 'bidi_stream',
-} as const satisfies Record<DescMethod['methodKind'], string>;
-
-/** Unknown paths lead to one endpoint without a handler. */
-function endpointTable(options: ServerOptions, { routes, metrics }: ServerParts, steps: CallSteps): (path: string) => Endpoint {
-  const router = createConnectRouter({
-    interceptors: interceptorsOf(steps),
-    readMaxBytes: options.maxRequestBytes,
-    writeMaxBytes: options.maxResponseBytes,
-    acceptCompression: [...ACCEPT_COMPRESSION],
-    compressMinBytes: COMPRESS_MIN_BYTES,
-    jsonOptions: JSON_OPTIONS,
-  });
-  for (const route of routes) route(router);
-  const lean = options.leanLane ? leanMethods(routes) : undefined;
-  const endpoints = new Map<string, Endpoint>();
-  for (const handler of router.handlers) {
-    const { method, requestPath } = handler;
-    const counts = metrics.rpc({ service: method.parent.typeName, method: method.name, type: STREAM_TYPE[method.methodKind] });
-    endpoints.set(requestPath, { name: fullName(method), method, counts, handler, lean: lean?.get(requestPath) });
-  }
-  const unknown: Endpoint = {
-    name: OTHER,
-    method: undefined,
-    counts: metrics.rpc({ service: OTHER, method: OTHER, type: 'unary' }),
-    handler: undefined,
-    lean: undefined,
-  };
-  return (path) => endpoints.get(path) ?? endpoints.get(path.split('?', 1)[0] ?? '') ?? unknown;
-}
-
 /** Throws what listen() reports, e.g. EADDRINUSE. */
 async function listen(server: Http2Server, { host, port }: ServerOptions): Promise<number> {
   await new Promise<void>((resolve, reject) => {
@@ -137,8 +80,14 @@ async function listen(server: Http2Server, { host, port }: ServerOptions): Promi
 export async function startRpcServer(options: ServerOptions, parts: ServerParts): Promise<RpcServer> {
   const { log } = parts;
   const steps = createSteps(log);
-  const endpointOf = endpointTable(options, parts, steps);
-  const lane = createLeanLane(steps, { ...options, acceptCompression: ACCEPT_COMPRESSION, compressMinBytes: COMPRESS_MIN_BYTES }, log);
+  const endpointOf = endpointTable(options, { ...parts, steps });
+  const byConnect = (call: Call, body?: AsyncIterable<Uint8Array>): void => {
+    call.span.run(() => void answerByConnect(call, log, body));
+  };
+  const lane = createLeanLane(
+    { ...options, acceptCompression: ACCEPT_COMPRESSION, compressMinBytes: COMPRESS_MIN_BYTES },
+    { steps, handOver: byConnect, log },
+  );
   const server = createHttp2Server(options);
   const sockets = new Set<Duplex>();
   const sessions = new Set<ServerHttp2Session>();
@@ -165,24 +114,33 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     });
   });
   /** Why a call is not even looked at. */
-  function refusalOf(call: Call, { handler }: Endpoint): ConnectError | undefined {
+  function refusalOf({ endpoint, headers }: Call): ConnectError | undefined {
     if (draining) return errorWith('draining', DRAINING);
-    if (handler !== undefined) return undefined;
-    const [path] = String(call.headers[':path']).split('?', 1);
+    if (endpoint.handler !== undefined) return undefined;
+    const [path] = String(headers[':path']).split('?', 1);
     return errorWith('method_unimplemented', `there is no method ${path}`);
   }
-  function handle(call: Call, endpoint: Endpoint, flags: number): void {
-    const { handler, lean } = endpoint;
-    const refusal = refusalOf(call, endpoint);
+  function handle(call: Call, flags: number): void {
+    const { method, lean } = call.endpoint;
+    const refusal = refusalOf(call);
     if (refusal !== undefined) endWithError(call, refusal);
-    if (handler === undefined || refusal !== undefined || !enforceDeadline(call, handler.method, options)) return;
-    const byConnect = (body?: AsyncIterable<Uint8Array>): void => call.span.run(() => void answerByConnect(handler, call, log, body));
+    if (method === undefined || refusal !== undefined || !enforceDeadline(call, method, options)) return;
     if (lean !== undefined && isLean(call.headers, flags)) {
-      lane.answer(call, lean, byConnect);
+      lane.take(call, lean);
       return;
     }
     if (call.headers['expect'] === '100-continue') call.stream.additionalHeaders({ ':status': 100 });
-    byConnect();
+    byConnect(call);
+  }
+  function onClose(this: CalledStream): void {
+    const call = this[CALL];
+    if (call === undefined) return;
+    this[CALL] = undefined;
+    running.delete(call);
+    clearTimeout(call.timer);
+    clearTimeout(call.requestTimer);
+    reportEnd(call);
+    if (draining) setTimeout(dropIdle, LAST_WORDS_MS).unref();
   }
   server.on('stream', (stream, headers, flags, rawHeaders) => {
     // A caller may reset its stream at any time; without a listener that would end the process.
@@ -192,14 +150,9 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     const call = openCall(stream, headers, rawHeaders, endpoint);
     running.add(call);
     endpoint.counts.started();
-    stream.once('close', () => {
-      running.delete(call);
-      clearTimeout(call.timer);
-      clearTimeout(call.requestTimer);
-      reportEnd(call, endpoint.counts);
-      if (draining) setTimeout(dropIdle, LAST_WORDS_MS).unref();
-    });
-    handle(call, endpoint, flags);
+    // It comes once; a listener for one time would cost more.
+    stream.on('close', onClose);
+    handle(call, flags);
   });
   const port = await listen(server, options);
 
@@ -213,7 +166,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
       draining = true;
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       // Its caller may keep such a stream open for ever.
-      cutOff(({ method }) => method?.methodKind === 'bidi_streaming');
+      cutOff(({ endpoint }) => endpoint.method?.methodKind === 'bidi_streaming');
       for (const session of sessions) session.close();
       const timers = [
         setTimeout(dropIdle, LAST_WORDS_MS),

@@ -4,8 +4,9 @@ import { createValidator, type Violation } from '@bufbuild/protovalidate';
 import type { ConnectError } from '@connectrpc/connect';
 import { DomainError, type FieldViolation } from '../domain/errors.ts';
 import type { Log } from '../telemetry/log.ts';
-import { type Call, fullName } from './call.ts';
+import type { Call } from './call.ts';
 import { withoutBoundedDurations } from './duration-bounds.ts';
+import { fullName } from './endpoint.ts';
 import { errorWith, isBug, toConnectError } from './errors.ts';
 import { valueViolations } from './value-rules.ts';
 

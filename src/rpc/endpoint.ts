@@ -1,0 +1,28 @@
+/** What a path leads to, found once at the start. */
+import type { DescMethod, DescMethodUnary } from '@bufbuild/protobuf';
+import type { HandlerContext } from '@connectrpc/connect';
+import type { UniversalHandler } from '@connectrpc/connect/protocol';
+import type { RpcCounts } from '../telemetry/metrics.ts';
+
+/** A unary method as the lean lane calls it. */
+export interface LeanMethod {
+  readonly desc: DescMethodUnary;
+  readonly handle: (request: never, context: HandlerContext) => unknown;
+  readonly encode: (answer: never) => Buffer;
+}
+
+export interface Endpoint {
+  /** Of the method, for metrics and spans: `messaging.v1.MessageService/GetMessage`. */
+  readonly name: string;
+  /** undefined, like `handler`: there is no such method. */
+  readonly method: DescMethod | undefined;
+  readonly counts: RpcCounts;
+  readonly handler: UniversalHandler | undefined;
+  /** undefined: Connect takes all of its calls. */
+  readonly lean: LeanMethod | undefined;
+}
+
+/** `messaging.v1.MessageService/GetMessage` */
+export function fullName({ parent, name }: DescMethod): string {
+  return `${parent.typeName}/${name}`;
+}
