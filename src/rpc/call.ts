@@ -49,7 +49,9 @@ export interface Call {
   readonly openedMs: number;
   /** The deadline that the caller asked for. */
   timeoutMs: number | undefined;
-  /** Until the answer has to be there, or the last words to be read; cleared when the stream closes. */
+  /** How long the call may take, by whatever deadline it has. */
+  allowedMs: number;
+  /** Until a near deadline, or until the last words have to be read; cleared when the stream closes. */
   timer: NodeJS.Timeout | undefined;
   /** Until the request of a stream has to be there; cleared, too. */
   requestTimer: NodeJS.Timeout | undefined;
@@ -77,6 +79,7 @@ export function openCall(stream: CalledStream, headers: IncomingHttpHeaders, raw
     body: undefined,
     openedMs: performance.now(),
     timeoutMs: undefined,
+    allowedMs: Number.POSITIVE_INFINITY,
     timer: undefined,
     requestTimer: undefined,
   };

@@ -11,6 +11,13 @@ export interface DeadlineLimits {
   readonly maxDeadlineMs: number;
 }
 
+/**
+ * Deadlines this far ahead or more are looked after by a sweep over the running calls, which may be late by as much as it pauses: a timer
+ * for every call costs more than the rest of its deadline.
+ */
+const SWEPT_FROM_MS = 1_000;
+const SWEEP_MS = 25;
+
 /** For a call that is over to reach its caller. */
 const LAST_WORDS_MS = 500;
 
@@ -56,9 +63,27 @@ export function enforceDeadline(call: Call, method: DescMethod, { defaultDeadlin
   if (timeoutMs !== undefined && timeoutMs > maxDeadlineMs) {
     return refuse(`a deadline ${timeoutMs} ms ahead is more than this server allows, ${maxDeadlineMs} ms`);
   }
-  if (timeoutMs !== undefined) call.timer = setTimeout(expire, timeoutMs, call, 'answer', timeoutMs);
+  if (timeoutMs !== undefined) {
+    call.allowedMs = timeoutMs;
+    if (timeoutMs < SWEPT_FROM_MS) call.timer = setTimeout(expire, timeoutMs, call, 'answer', timeoutMs);
+  }
   if (method.methodKind === 'server_streaming') {
     call.requestTimer = setTimeout(expire, defaultDeadlineMs, call, 'request', defaultDeadlineMs);
   }
   return true;
+}
+
+/** Ends those of the `running` calls whose time is up, until it is stopped. */
+export function sweepDeadlines(running: Iterable<Call>): { stop(): void } {
+  const sweep = (): void => {
+    const nowMs = performance.now();
+    for (const call of running) {
+      const { allowedMs, openedMs } = call;
+      if (allowedMs < SWEPT_FROM_MS || nowMs - openedMs < allowedMs) continue;
+      call.allowedMs = Number.POSITIVE_INFINITY;
+      expire(call, 'answer', allowedMs);
+    }
+  };
+  const timer = setInterval(sweep, SWEEP_MS).unref();
+  return { stop: () => clearInterval(timer) };
 }

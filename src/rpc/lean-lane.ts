@@ -114,12 +114,12 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     call.stream.end(frame);
   }
 
-  function fail(call: Call, context: LeanContext, error: ConnectError): void {
+  function fail(call: Call, context: LeanContext, compression: Compression | undefined, error: ConnectError): void {
     const { stream } = call;
     if (call.told !== undefined || stream.destroyed) return;
     const trailers = Object.fromEntries(setGrpcStatus(new Headers(context.askedTrailer), error));
     stream.on('wantTrailers', () => stream.sendTrailers(trailers));
-    respond(call, context, compressionFor(call), undefined);
+    respond(call, context, compression, undefined);
     call.told = error.code;
   }
 
@@ -144,32 +144,26 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     }
   }
 
-  /** What the handler returns, or the error that the caller gets. */
-  async function handled(call: Call, { desc, handle }: LeanMethod, request: Message, context: LeanContext): Promise<unknown> {
+  async function run(call: Call, method: LeanMethod, request: Message): Promise<void> {
+    const { desc, handle } = method;
+    const context = new LeanContext(call, desc);
+    let outcome: unknown;
     try {
       steps.check(desc.input, request);
-      const answer = await handle(request as never, context);
+      outcome = await handle(request as never, context);
       call.code = 'OK';
-      return answer;
     } catch (error) {
-      return steps.failureOf(error, desc, call, context.usedSignal);
+      outcome = steps.failureOf(error, desc, call, context.usedSignal);
     }
-  }
-
-  async function run(call: Call, method: LeanMethod, request: Message): Promise<void> {
-    const context = new LeanContext(call, method.desc);
     try {
-      const answer = await handled(call, method, request, context);
-      const encoded = answer instanceof ConnectError ? answer : encodeAnswer(method, answer);
-      if (encoded instanceof ConnectError) {
-        fail(call, context, encoded);
-        return;
-      }
+      const encoded = outcome instanceof ConnectError ? outcome : encodeAnswer(method, outcome);
       const compression = compressionFor(call);
-      const isLong = compression !== undefined && encoded.byteLength - FRAME_HEAD_BYTES >= compressMinBytes;
-      succeed(call, context, compression, isLong ? frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1) : encoded);
+      if (encoded instanceof ConnectError) fail(call, context, compression, encoded);
+      else if (compression === undefined || encoded.byteLength - FRAME_HEAD_BYTES < compressMinBytes)
+        succeed(call, context, compression, encoded);
+      else succeed(call, context, compression, frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1));
     } catch (error) {
-      log.warn({ rpc: fullName(method.desc), err: error }, 'an answer could not be written');
+      log.warn({ rpc: fullName(desc), err: error }, 'an answer could not be written');
       endWithError(call, errorWith('internal', 'internal error'));
     }
   }

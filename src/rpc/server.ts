@@ -7,7 +7,7 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { CALL, type Call, type CalledStream, openCall } from './call.ts';
 import { answerByConnect } from './connect-lane.ts';
-import { enforceDeadline } from './deadline.ts';
+import { enforceDeadline, sweepDeadlines } from './deadline.ts';
 import { ACCEPT_COMPRESSION, COMPRESS_MIN_BYTES, endpointTable, type Routes } from './endpoint-table.ts';
 import { errorWith } from './errors.ts';
 import { createLeanLane, isLean } from './lean-lane.ts';
@@ -155,6 +155,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     handle(call, flags);
   });
   const port = await listen(server, options);
+  const sweeper = sweepDeadlines(running);
 
   const cutOff = (isOver: (call: Call) => boolean): void => {
     const error = errorWith('draining', DRAINING);
@@ -177,6 +178,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
         }, timeoutMs + LAST_WORDS_MS),
       ];
       await closed;
+      sweeper.stop();
       for (const timer of timers) clearTimeout(timer);
     },
   };
