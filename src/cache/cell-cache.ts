@@ -8,7 +8,7 @@ import type { Breaker } from './breaker.ts';
 import type { CellCodec } from './cell.ts';
 import type { CellCommands } from './cell-commands.ts';
 import { createCellFills } from './cell-fills.ts';
-import { createCellReader } from './cell-reader.ts';
+import { type CellReader, createCellReader } from './cell-reader.ts';
 import type { CellKeys } from './keys.ts';
 import type { LoadQueue } from './load-queue.ts';
 import type { LocalAnswer, LocalAnswers } from './local-answers.ts';
@@ -98,7 +98,7 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
   const { name, codec } = rows;
   const title = TITLE[name];
   const fills = createCellFills(parts);
-  const readCell = createCellReader({ ask, commands, entity: name, afterTurn: parts.afterTurn });
+  const reader = createCellReader({ ask, commands, entity: name, afterTurn: parts.afterTurn });
   const keyOf = (id: string): string => keys.of(name, id);
 
   function hit(id: string, bytes: Buffer, { view, tier, cell }: LocalAnswer<View>): Lookup<View> {
@@ -156,13 +156,12 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
     }
   }
 
-  /** `alone`: see ReadCell. */
-  async function lookUp(id: string, startedMs: number, alone: boolean): Promise<Lookup<View>> {
+  async function lookUp(id: string, startedMs: number, askFor: CellReader['ask']): Promise<Lookup<View>> {
     const key = keyOf(id);
     for (let round = 0; ; round += 1) {
       const ticket = trust.ticket();
       if (ticket === undefined || !breaker.allows()) return BYPASS;
-      const { replies, place } = readCell(key, alone);
+      const { replies, place } = askFor(key);
       const bytes = (await replies)?.[place];
       if (bytes === undefined || !trust.holds(ticket)) return BYPASS;
       const found = bytes === null ? await takeLease(id, ticket, startedMs) : step(id, bytes, startedMs);
@@ -175,8 +174,7 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
 
   const tracedLookUp = (id: string, startedMs: number): Promise<Lookup<View>> =>
     withSpan('cache.get', { 'cache.entity': name }, async (span) => {
-      // So that the trace shows a command of its own.
-      const found = await lookUp(id, startedMs, true);
+      const found = await lookUp(id, startedMs, reader.askTraced);
       span.set('cache.result', found.source);
       return found;
     });
@@ -211,7 +209,7 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
   }
 
   const look = (id: string, startedMs: number): Promise<Lookup<View>> =>
-    isRecorded() ? tracedLookUp(id, startedMs) : lookUp(id, startedMs, false);
+    isRecorded() ? tracedLookUp(id, startedMs) : lookUp(id, startedMs, reader.ask);
 
   /** False: another process had a lease before, or the row is not to be stored. */
   async function warmOne(id: string, token: string, ticket: TrustTicket): Promise<boolean> {

@@ -1,3 +1,4 @@
+import { withClientSpan, withoutSpans } from '../telemetry/trace.ts';
 import type { Ask } from './ask.ts';
 import type { CellCommands } from './cell-commands.ts';
 
@@ -7,8 +8,12 @@ export interface CellQuestion {
   readonly place: number;
 }
 
-/** Asks for the cell under a key. `alone`: in a command of its own. */
-export type ReadCell = (key: string, alone: boolean) => CellQuestion;
+export interface CellReader {
+  /** Asks for the cell under a key. */
+  ask(key: string): CellQuestion;
+  /** The same for a call that is recorded: its trace shows the command. */
+  askTraced(key: string): CellQuestion;
+}
 
 /** The questions of one turn of the event loop; each is answered by what Redis held after the last of them was asked. */
 interface Batch {
@@ -30,10 +35,12 @@ export interface CellReaderOptions {
 }
 
 /** Puts the questions of many callers into one command: most of the price of a command is its way through the client and the socket. */
-export function createCellReader({ ask, commands, entity, afterTurn }: CellReaderOptions): ReadCell {
+export function createCellReader({ ask, commands, entity, afterTurn }: CellReaderOptions): CellReader {
   const { getMany } = commands;
-  const askAlone = (key: string): CellQuestion => ({ replies: ask('get', entity, async () => [await commands.get(key)]), place: 0 });
-  if (getMany === undefined) return askAlone;
+  if (getMany === undefined) {
+    const askAlone = (key: string): CellQuestion => ({ replies: ask('get', entity, async () => [await commands.get(key)]), place: 0 });
+    return { ask: askAlone, askTraced: askAlone };
+  }
   const askTogether = getMany;
   let gathering: Batch | undefined;
 
@@ -49,14 +56,21 @@ export function createCellReader({ ask, commands, entity, afterTurn }: CellReade
     return batch;
   }
 
-  return (key, alone) => {
-    if (alone) return askAlone(key);
-    const { keys, places, replies } = gathering ?? open();
+  function join(key: string, { keys, places, replies }: Batch): CellQuestion {
     const known = places.get(key);
     if (known !== undefined) return { replies, place: known };
     const place = keys.push(key) - 1;
     places.set(key, place);
     if (keys.length === MAX_KEYS) gathering = undefined;
     return { replies, place };
+  }
+
+  return {
+    ask: (key) => join(key, gathering ?? open()),
+    askTraced(key) {
+      // It is not the command of this call alone.
+      const { replies, place } = join(key, gathering ?? withoutSpans(open));
+      return { replies: withClientSpan('redis', 'mget', replies), place };
+    },
   };
 }

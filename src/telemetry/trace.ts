@@ -11,11 +11,14 @@ import {
   propagation,
   ROOT_CONTEXT,
   SpanKind,
+  type SpanOptions,
   SpanStatusCode,
   TraceFlags,
   trace,
 } from '@opentelemetry/api';
 import {
+  ATTR_DB_OPERATION_NAME,
+  ATTR_DB_SYSTEM_NAME,
   ATTR_ERROR_TYPE,
   ATTR_RPC_METHOD,
   ATTR_RPC_STATUS_CODE,
@@ -64,8 +67,20 @@ export function withSpan<T>(
   attributes: Readonly<Record<string, AttributeValue>>,
   work: (span: SpanHandle) => Promise<T>,
 ): Promise<T> {
-  if (!isRecorded()) return work(NO_SPAN);
-  return tracer.startActiveSpan(name, { kind: SpanKind.INTERNAL, attributes: { ...attributes } }, async (span) => {
+  return isRecorded() ? inSpan(name, { kind: SpanKind.INTERNAL, attributes: { ...attributes } }, work) : work(NO_SPAN);
+}
+
+/**
+ * The wait for `answer` of a database as a CLIENT span, for commands that are sent for several calls at once: the driver's own span
+ * could be in the trace of one.
+ */
+export function withClientSpan<T>(system: string, operation: string, answer: Promise<T>): Promise<T> {
+  const attributes = { [ATTR_DB_SYSTEM_NAME]: system, [ATTR_DB_OPERATION_NAME]: operation };
+  return isRecorded() ? inSpan(operation, { kind: SpanKind.CLIENT, attributes }, () => answer) : answer;
+}
+
+function inSpan<T>(name: string, options: SpanOptions, work: (span: SpanHandle) => Promise<T>): Promise<T> {
+  return tracer.startActiveSpan(name, options, async (span) => {
     try {
       return await work({ set: (key, value) => span.setAttribute(key, value) });
     } catch (error) {
@@ -78,7 +93,7 @@ export function withSpan<T>(
 }
 
 /** Runs `work` without spans of its own: for what is done so often in one call that its trace could not be read, or stored. */
-export function withoutSpans<T>(work: () => Promise<T>): Promise<T> {
+export function withoutSpans<T>(work: () => T): T {
   const active = trace.getActiveSpan()?.spanContext();
   if (active === undefined) return work();
   // Spans below one that is not recorded are not recorded either.

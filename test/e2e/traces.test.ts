@@ -21,7 +21,7 @@ const NOT_SHOWN = new Set([
 const MISS = `
 SERVER messaging.v1.MessageService/GetMessage  rpc.system.name=grpc rpc.status_code=OK
   INTERNAL cache.get  cache.entity=message cache.result=miss
-    CLIENT get  db.system.name=redis
+    CLIENT mget  db.system.name=redis
     CLIENT set  db.system.name=redis
   INTERNAL cache.load  cache.entity=message
     CLIENT SELECT messages  db.system.name=postgresql db.query.summary=SELECT messages
@@ -32,7 +32,7 @@ SERVER messaging.v1.MessageService/GetMessage  rpc.system.name=grpc rpc.status_c
 const HIT = `
 SERVER messaging.v1.MessageService/GetMessage  rpc.system.name=grpc rpc.status_code=OK
   INTERNAL cache.get  cache.entity=message cache.result=hit
-    CLIENT get  db.system.name=redis
+    CLIENT mget  db.system.name=redis
 `;
 
 /** The spans of one trace, children below their parents in the order they began. A span whose parent is elsewhere is a root. */
