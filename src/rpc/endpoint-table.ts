@@ -1,7 +1,9 @@
 import type { DescMethod, DescMethodUnary } from '@bufbuild/protobuf';
+import { MethodOptions_IdempotencyLevel as IdempotencyLevel } from '@bufbuild/protobuf/wkt';
 import { type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
 import type { Metrics } from '../telemetry/metrics.ts';
+import { createCheckedRequests } from './checked-requests.ts';
 import { frameEncoder } from './encode-answer.ts';
 import { type Endpoint, fullName, type LeanMethod } from './endpoint.ts';
 import { interceptorsOf } from './interceptors.ts';
@@ -34,10 +36,13 @@ function leanMethods(routes: Routes): ReadonlyMap<string, LeanMethod> {
   const methods = new Map<string, LeanMethod>();
   const add = (desc: DescMethod, implementation: unknown, options: unknown): void => {
     if (desc.methodKind !== 'unary' || typeof implementation !== 'function' || options !== undefined) return;
+    const unary = desc as DescMethodUnary;
+    const isRead = desc.idempotency === IdempotencyLevel.NO_SIDE_EFFECTS;
     methods.set(`/${fullName(desc)}`, {
-      desc: desc as DescMethodUnary,
+      desc: unary,
       handle: implementation as LeanMethod['handle'],
-      encode: frameEncoder(desc.output),
+      encode: frameEncoder(unary.output),
+      checked: isRead ? createCheckedRequests() : undefined,
     });
   };
   const router: ConnectRouter = {

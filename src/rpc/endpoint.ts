@@ -3,12 +3,15 @@ import type { DescMethod, DescMethodUnary } from '@bufbuild/protobuf';
 import type { HandlerContext } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import type { RpcCounts } from '../telemetry/metrics.ts';
+import type { CheckedRequests } from './checked-requests.ts';
 
 /** A unary method as the lean lane calls it. */
 export interface LeanMethod {
   readonly desc: DescMethodUnary;
   readonly handle: (request: never, context: HandlerContext) => unknown;
   readonly encode: (answer: never) => Buffer;
+  /** undefined: of a method with side effects. */
+  readonly checked: CheckedRequests | undefined;
 }
 
 export interface Endpoint {

@@ -3,11 +3,12 @@
  * times what the call itself does. What is not plain and well formed goes to Connect, before a handler has seen it.
  */
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import { type DescMethodUnary, fromBinary, type Message } from '@bufbuild/protobuf';
+import { fromBinary, type Message } from '@bufbuild/protobuf';
 import { ConnectError } from '@connectrpc/connect';
 import { type Compression, compressionNegotiate } from '@connectrpc/connect/protocol';
 import type { Log } from '../telemetry/log.ts';
 import { CALL, type Call, type CalledStream } from './call.ts';
+import { MAX_REMEMBERED_BYTES } from './checked-requests.ts';
 import { FRAME_HEAD_BYTES, frameOf } from './encode-answer.ts';
 import { fullName, type LeanMethod } from './endpoint.ts';
 import { errorWith } from './errors.ts';
@@ -80,9 +81,20 @@ function frameBytes(body: Buffer): number | undefined {
   return body.byteLength >= FRAME_HEAD_BYTES && body[0] === 0 ? body.readUInt32BE(1) + FRAME_HEAD_BYTES : undefined;
 }
 
-function decode({ input }: DescMethodUnary, payload: Buffer): Message | undefined {
+/** A request; `bytes`: to remember it by, undefined when it is not to be. */
+interface Received {
+  readonly message: Message;
+  readonly bytes: string | undefined;
+  readonly isChecked: boolean;
+}
+
+/** undefined: it cannot be decoded. */
+function receive({ desc, checked }: LeanMethod, payload: Buffer): Received | undefined {
+  const bytes = checked !== undefined && payload.byteLength <= MAX_REMEMBERED_BYTES ? payload.toString('latin1') : undefined;
+  const known = bytes === undefined ? undefined : checked?.find(bytes);
+  if (known !== undefined) return { message: known, bytes, isChecked: true };
   try {
-    return fromBinary(input, payload);
+    return { message: fromBinary(desc.input, payload), bytes, isChecked: false };
   } catch {
     return undefined;
   }
@@ -144,13 +156,20 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     }
   }
 
-  async function run(call: Call, method: LeanMethod, request: Message): Promise<void> {
+  /** Throws for a request that breaks a rule. */
+  function check({ desc, checked }: LeanMethod, request: Message, bytes: string | undefined): void {
+    steps.check(desc.input, request);
+    if (bytes !== undefined) checked?.remember(bytes, request);
+  }
+
+  /** `bytes`: of a request that is to be remembered. `isChecked`: it was. */
+  async function run(call: Call, method: LeanMethod, { message, bytes, isChecked }: Received): Promise<void> {
     const { desc, handle } = method;
     const context = new LeanContext(call, desc);
     let outcome: unknown;
     try {
-      steps.check(desc.input, request);
-      outcome = await handle(request as never, context);
+      if (!isChecked) check(method, message, bytes);
+      outcome = await handle(message as never, context);
       call.code = 'OK';
     } catch (error) {
       outcome = steps.failureOf(error, desc, call, context.usedSignal);
@@ -189,10 +208,10 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     call.body = undefined;
     const { method, chunks, bytes, wanted } = body;
     const whole = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-    const request = bytes === wanted && bytes > 0 ? decode(method.desc, whole.subarray(FRAME_HEAD_BYTES)) : undefined;
-    if (request === undefined) handOver(call, bodyOf(chunks, this));
+    const received = bytes === wanted && bytes > 0 ? receive(method, whole.subarray(FRAME_HEAD_BYTES)) : undefined;
+    if (received === undefined) handOver(call, bodyOf(chunks, this));
     // The stream's events come from outside of any call.
-    else call.span.run(() => void run(call, method, request));
+    else call.span.run(() => void run(call, method, received));
   }
 
   return {
