@@ -1,7 +1,7 @@
 /** Puts what the contract promises on the status of every answer, also of those that the transport gives by itself. */
 import type { ConnectError } from '@connectrpc/connect';
 import { compressedFlag, createAsyncIterable, readAllBytes, type UniversalServerResponse } from '@connectrpc/connect/protocol';
-import { endStreamFlag, endStreamFromJson, errorFromJsonBytes } from '@connectrpc/connect/protocol-connect';
+import { codeToHttpStatus, endStreamFlag, endStreamFromJson, errorFromJsonBytes } from '@connectrpc/connect/protocol-connect';
 import { findTrailerError } from '@connectrpc/connect/protocol-grpc';
 import { trailerFlag, trailerParse } from '@connectrpc/connect/protocol-grpc-web';
 import { errorWith } from './errors.ts';
@@ -73,15 +73,19 @@ async function unaryEnding({ status, header, body }: UniversalServerResponse, en
   const headers = new Headers(header);
   const bytes = await readAllBytes(body ?? NO_BODY, Number.MAX_SAFE_INTEGER);
   let answer: Uint8Array = bytes;
+  let httpStatus = status;
   if (status === 200) ending.settle(undefined);
   else if (headers.has('content-encoding')) ending.settleUnseen();
   else {
     const error = bytes.length === 0 ? refusal(status) : errorFromJsonBytes(bytes, undefined, errorWith('internal', 'internal error'));
-    answer = errorBody(ending.settle(error) ?? error);
+    const told = ending.settle(error) ?? error;
+    answer = errorBody(told);
+    // Its code may have become another one.
+    if (bytes.length > 0) httpStatus = codeToHttpStatus(told.code);
     headers.set('content-type', 'application/json');
     headers.set('content-length', String(answer.byteLength));
   }
-  return { status, header: headers, body: createAsyncIterable([answer]) };
+  return { status: httpStatus, header: headers, body: createAsyncIterable([answer]) };
 }
 
 /** gRPC has its status in the headers when there is nothing else. */

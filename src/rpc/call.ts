@@ -1,5 +1,6 @@
 /** What is known of one call at its HTTP/2 stream, shared by both lanes and, through Connect's context values, with the handlers. */
-import type { Http2ServerResponse, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Http2ServerResponse, IncomingHttpHeaders, OutgoingHttpHeaders, ServerHttp2Stream } from 'node:http2';
+import type { Message } from '@bufbuild/protobuf';
 import { Code, createContextKey, type HandlerContext } from '@connectrpc/connect';
 import type { Read } from '../domain/ports.ts';
 import { type ServerSpan, startServerSpan } from '../telemetry/trace.ts';
@@ -16,6 +17,14 @@ export interface CalledStream extends ServerHttp2Stream {
   [CALL]?: Call | undefined;
 }
 
+export interface LeanRequest {
+  readonly message: Message;
+  /** To remember it by; undefined when it is not to be. */
+  readonly bytes: string | undefined;
+  /** It was found by them. */
+  readonly isChecked: boolean;
+}
+
 /** What has arrived of a request that the lean lane reads. */
 export interface LeanBody {
   readonly method: LeanMethod;
@@ -23,6 +32,14 @@ export interface LeanBody {
   bytes: number;
   /** As its frame says; 0: it is none that is plain. */
   wanted: number;
+  /** Once its frame is there. */
+  request: LeanRequest | undefined;
+}
+
+/** How a call of the lean lane ends, and how its caller is told. */
+export interface LeanEnding {
+  readonly outcome: Code | 'OK';
+  readonly trailers: OutgoingHttpHeaders;
 }
 
 export interface Call {
@@ -45,6 +62,8 @@ export interface Call {
   response: Http2ServerResponse | undefined;
   /** While the lean lane reads it. */
   body: LeanBody | undefined;
+  /** What the lean lane tells the caller once all of the answer before it has been taken; undefined while there is no answer. */
+  ending: LeanEnding | undefined;
   /** On the clock of performance.now(). */
   readonly openedMs: number;
   /** The deadline that the caller asked for. */
@@ -77,6 +96,7 @@ export function openCall(stream: CalledStream, headers: IncomingHttpHeaders, raw
     metadata: undefined,
     response: undefined,
     body: undefined,
+    ending: undefined,
     openedMs: performance.now(),
     timeoutMs: undefined,
     allowedMs: Number.POSITIVE_INFINITY,

@@ -1,5 +1,5 @@
 import type { DescMethod, DescService } from '@bufbuild/protobuf';
-import { type ContextValues, createContextValues, type HandlerContext } from '@connectrpc/connect';
+import { Code, type ContextValues, createContextValues, type HandlerContext } from '@connectrpc/connect';
 import { type Call, callKey, type OwnContext } from './call.ts';
 import { errorWith } from './errors.ts';
 
@@ -33,8 +33,9 @@ export class LeanContext implements HandlerContext, OwnContext {
   }
 
   get url(): string {
-    const { ':scheme': scheme = 'http', ':authority': authority, ':path': path = '' } = this.call.headers;
-    return `${String(scheme)}://${authority}${path}`;
+    const { stream, headers } = this.call;
+    const scheme = stream.session?.encrypted === true ? 'https' : 'http';
+    return new URL(headers[':path'] ?? '', `${scheme}://${headers[':authority']}`).toString();
   }
 
   get values(): ContextValues {
@@ -46,7 +47,10 @@ export class LeanContext implements HandlerContext, OwnContext {
   get signal(): AbortSignal {
     if (this.#aborted === undefined) {
       const controller = new AbortController();
-      const abort = (): void => controller.abort(errorWith('canceled', 'the call is over'));
+      const abort = (): void => {
+        const isLate = this.call.told === Code.DeadlineExceeded;
+        controller.abort(isLate ? errorWith('deadline_exceeded', 'the deadline has passed') : errorWith('canceled', 'the call is over'));
+      };
       if (this.call.stream.destroyed) abort();
       else this.call.stream.once('close', abort);
       this.#aborted = controller;
@@ -59,9 +63,10 @@ export class LeanContext implements HandlerContext, OwnContext {
     return this.#aborted?.signal;
   }
 
-  timeoutMs(): number | undefined {
+  /** A function of its own: handlers take their context apart. */
+  get timeoutMs(): () => number | undefined {
     const { openedMs, timeoutMs } = this.call;
-    return timeoutMs === undefined ? undefined : openedMs + timeoutMs - performance.now();
+    return () => (timeoutMs === undefined ? undefined : openedMs + timeoutMs - performance.now());
   }
 
   get requestHeader(): Headers {

@@ -2,12 +2,12 @@
  * The lane for unary gRPC calls: the same handlers and steps as Connect's, without its pipeline of async iterators, which costs several
  * times what the call itself does. What is not plain and well formed goes to Connect, before a handler has seen it.
  */
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import { fromBinary, type Message } from '@bufbuild/protobuf';
+import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import { fromBinary } from '@bufbuild/protobuf';
 import { ConnectError } from '@connectrpc/connect';
 import { type Compression, compressionNegotiate } from '@connectrpc/connect/protocol';
 import type { Log } from '../telemetry/log.ts';
-import { CALL, type Call, type CalledStream } from './call.ts';
+import { CALL, type Call, type CalledStream, type LeanBody, type LeanEnding, type LeanRequest } from './call.ts';
 import { MAX_REMEMBERED_BYTES } from './checked-requests.ts';
 import { FRAME_HEAD_BYTES, frameOf } from './encode-answer.ts';
 import { fullName, type LeanMethod } from './endpoint.ts';
@@ -81,15 +81,8 @@ function frameBytes(body: Buffer): number | undefined {
   return body.byteLength >= FRAME_HEAD_BYTES && body[0] === 0 ? body.readUInt32BE(1) + FRAME_HEAD_BYTES : undefined;
 }
 
-/** A request; `bytes`: to remember it by, undefined when it is not to be. */
-interface Received {
-  readonly message: Message;
-  readonly bytes: string | undefined;
-  readonly isChecked: boolean;
-}
-
 /** undefined: it cannot be decoded. */
-function receive({ desc, checked }: LeanMethod, payload: Buffer): Received | undefined {
+function receive({ desc, checked }: LeanMethod, payload: Buffer): LeanRequest | undefined {
   const bytes = checked !== undefined && payload.byteLength <= MAX_REMEMBERED_BYTES ? payload.toString('latin1') : undefined;
   const known = bytes === undefined ? undefined : checked?.find(bytes);
   if (known !== undefined) return { message: known, bytes, isChecked: true };
@@ -101,10 +94,21 @@ function receive({ desc, checked }: LeanMethod, payload: Buffer): Received | und
 }
 
 const WITH_TRAILERS = { waitForTrailers: true };
-const OK_TRAILERS = { 'grpc-status': '0' };
+const OK: LeanEnding = { outcome: 'OK', trailers: { 'grpc-status': '0' } };
 
-function sendOk(this: ServerHttp2Stream): void {
-  this.sendTrailers(OK_TRAILERS);
+/** As Node wants them; only cookies may not be joined. */
+function fieldsOf(headers: Headers): OutgoingHttpHeaders {
+  const fields: OutgoingHttpHeaders = Object.fromEntries(headers);
+  if (headers.has('set-cookie')) fields['set-cookie'] = headers.getSetCookie();
+  return fields;
+}
+
+/** Only now the caller is told: it may not have taken the answer before. */
+function onWantTrailers(this: CalledStream): void {
+  const call = this[CALL];
+  if (call?.ending === undefined) return;
+  call.told = call.ending.outcome;
+  this.sendTrailers(call.ending.trailers);
 }
 
 export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: LeanLaneParts): LeanLane {
@@ -117,32 +121,27 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
   }
 
   function respond(call: Call, { askedHeader }: LeanContext, compression: Compression | undefined, frame: Buffer | undefined): void {
+    const { stream } = call;
     // As a list Node takes them as they are, and need not copy them.
     const headers = [':status', '200', 'content-type', CONTENT_TYPE];
     if (askedHeader !== undefined) for (const [name, value] of askedHeader) if (name !== 'content-type') headers.push(name, value);
     if (compression !== undefined) headers.push('grpc-encoding', compression.name);
-    if (call.metadata !== undefined) headers.push(...call.metadata);
-    call.stream.respond(headers, WITH_TRAILERS);
-    call.stream.end(frame);
+    if (call.metadata !== undefined && call.code === 'OK') headers.push(...call.metadata);
+    stream.on('wantTrailers', onWantTrailers).respond(headers, WITH_TRAILERS);
+    stream.end(frame);
   }
 
   function fail(call: Call, context: LeanContext, compression: Compression | undefined, error: ConnectError): void {
-    const { stream } = call;
-    if (call.told !== undefined || stream.destroyed) return;
-    const trailers = Object.fromEntries(setGrpcStatus(new Headers(context.askedTrailer), error));
-    stream.on('wantTrailers', () => stream.sendTrailers(trailers));
+    if (call.told !== undefined || call.stream.destroyed) return;
+    call.ending = { outcome: error.code, trailers: fieldsOf(setGrpcStatus(new Headers(context.askedTrailer), error)) };
     respond(call, context, compression, undefined);
-    call.told = error.code;
   }
 
   function succeed(call: Call, context: LeanContext, compression: Compression | undefined, frame: Buffer): void {
-    const { stream } = call;
-    if (call.told !== undefined || stream.destroyed) return;
+    if (call.told !== undefined || call.stream.destroyed) return;
     const { askedTrailer: trailer } = context;
-    if (trailer === undefined) stream.on('wantTrailers', sendOk);
-    else stream.on('wantTrailers', () => stream.sendTrailers({ ...Object.fromEntries(trailer), ...OK_TRAILERS }));
+    call.ending = trailer === undefined ? OK : { outcome: 'OK', trailers: { ...fieldsOf(trailer), ...OK.trailers } };
     respond(call, context, compression, frame);
-    call.told = 'OK';
   }
 
   function encodeAnswer({ desc, encode }: LeanMethod, answer: unknown): Buffer | ConnectError {
@@ -157,19 +156,19 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
   }
 
   /** Throws for a request that breaks a rule. */
-  function check({ desc, checked }: LeanMethod, request: Message, bytes: string | undefined): void {
-    steps.check(desc.input, request);
-    if (bytes !== undefined) checked?.remember(bytes, request);
+  function check({ desc, checked }: LeanMethod, { message, bytes, isChecked }: LeanRequest): void {
+    if (isChecked) return;
+    steps.check(desc.input, message);
+    if (bytes !== undefined) checked?.remember(bytes, message);
   }
 
-  /** `bytes`: of a request that is to be remembered. `isChecked`: it was. */
-  async function run(call: Call, method: LeanMethod, { message, bytes, isChecked }: Received): Promise<void> {
+  async function run(call: Call, method: LeanMethod, request: LeanRequest): Promise<void> {
     const { desc, handle } = method;
     const context = new LeanContext(call, desc);
     let outcome: unknown;
     try {
-      if (!isChecked) check(method, message, bytes);
-      outcome = await handle(message as never, context);
+      check(method, request);
+      outcome = await handle(request.message as never, context);
       call.code = 'OK';
     } catch (error) {
       outcome = steps.failureOf(error, desc, call, context.usedSignal);
@@ -187,6 +186,16 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     }
   }
 
+  /** Whether a body is a plain request so far. */
+  function isPlain(body: LeanBody): boolean {
+    const { method, chunks, bytes, wanted } = body;
+    if (bytes > wanted || wanted > maxRequestBytes + FRAME_HEAD_BYTES) return false;
+    if (bytes < wanted) return true;
+    const whole = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
+    body.request = receive(method, whole.subarray(FRAME_HEAD_BYTES));
+    return body.request !== undefined;
+  }
+
   function onData(this: CalledStream, chunk: Buffer): void {
     const call = this[CALL];
     const body = call?.body;
@@ -194,7 +203,8 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     if (body.bytes === 0) body.wanted = frameBytes(chunk) ?? 0;
     body.chunks.push(chunk);
     body.bytes += chunk.byteLength;
-    if (body.bytes <= body.wanted && body.wanted <= maxRequestBytes + FRAME_HEAD_BYTES) return;
+    // Its caller may wait for the refusal of what is none before it ends the request.
+    if (isPlain(body)) return;
     this.pause().off('data', onData).off('end', onEnd);
     call.body = undefined;
     handOver(call, bodyOf(body.chunks, this));
@@ -206,17 +216,15 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     // Its time was up before, or the server stops.
     if (call === undefined || body === undefined || call.told !== undefined) return;
     call.body = undefined;
-    const { method, chunks, bytes, wanted } = body;
-    const whole = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
-    const received = bytes === wanted && bytes > 0 ? receive(method, whole.subarray(FRAME_HEAD_BYTES)) : undefined;
-    if (received === undefined) handOver(call, bodyOf(chunks, this));
+    const { method, chunks, request } = body;
+    if (request === undefined) handOver(call, bodyOf(chunks, this));
     // The stream's events come from outside of any call.
-    else call.span.run(() => void run(call, method, received));
+    else call.span.run(() => void run(call, method, request));
   }
 
   return {
     take(call, method) {
-      call.body = { method, chunks: [], bytes: 0, wanted: 0 };
+      call.body = { method, chunks: [], bytes: 0, wanted: 0, request: undefined };
       call.stream.on('data', onData).on('end', onEnd);
     },
   };

@@ -36,12 +36,17 @@ function answer({ stream, headers, protocol }: Call, error: ConnectError): void 
 }
 
 /** The end of a stream of which the caller has had the beginning. */
-function endStream({ stream, protocol, response }: Call, error: ConnectError): void {
+function endStream(call: Call, error: ConnectError): void {
+  const { stream, protocol, response } = call;
   switch (protocol) {
-    case 'grpc':
-      response?.addTrailers(Object.fromEntries(setGrpcStatus(new Headers(), error)));
+    case 'grpc': {
+      const trailers = Object.fromEntries(setGrpcStatus(new Headers(), error));
+      // The lean lane has written all but these.
+      call.ending = { outcome: error.code, trailers };
+      response?.addTrailers(trailers);
       response?.end();
       return;
+    }
     case 'grpc-web':
       response?.end(webTrailerFrame(setGrpcStatus(new Headers(), error)));
       return;
@@ -56,7 +61,7 @@ function endStream({ stream, protocol, response }: Call, error: ConnectError): v
 /** Tells the caller of `error`, whatever its handler is doing, unless it was told how the call ended; what is written later goes nowhere. */
 export function endWithError(call: Call, error: ConnectError): void {
   const { stream } = call;
-  if (stream.destroyed || stream.writableEnded || call.told !== undefined) return;
+  if (stream.destroyed || stream.closed || call.told !== undefined) return;
   call.told = error.code;
   // A stream has its trailers yet to come; answerByConnect stops the reading after them.
   if (stream.headersSent) {
