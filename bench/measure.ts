@@ -12,7 +12,7 @@ export interface Measurement {
   readonly requestsPerSecond: number;
   /** CPU time of the load generator. */
   readonly loadCpuUs: number;
-  /** At half of this round's saturation, from when each request was due. */
+  /** At half of this round's saturation. */
   readonly p50Us?: number;
   readonly p99Us?: number;
   /** One connection, one request at a time. */

@@ -36,7 +36,7 @@ export function printReport(
   printTable([HEAD, ...rows]);
   console.log(`
   CPU: of the server process alone, over 100 requests in flight; x floor: within each round, median (min-max). p50, p99: at half of
-  saturation, from when a request was due. p50 alone: one request at a time. The load generator takes ${median('floor', 'loadCpuUs').toFixed(1)} µs a request.`);
+  saturation, sent in small bursts once a millisecond. p50 alone: one request at a time. The load generator takes ${median('floor', 'loadCpuUs').toFixed(1)} µs a request.`);
   const opinions = Object.entries(h2load).map(([key, rate]) => `${key} ${Math.round(rate).toLocaleString('en-US')} requests/s`);
   if (opinions.length > 0) console.log(`  h2load, of one and the same row: ${opinions.join(', ')}.`);
 }
