@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { ConversationService } from '../../gen/messaging/v1/conversation_service_pb.js';
@@ -60,6 +60,14 @@ describe.each(peers)('$name', (peer: Peer) => {
     const id = String(sent['conversationId']);
     const conversation = await peer.call(address, getConversation, { id });
     expect(conversation).toMatchObject({ response: { conversation: { id, participantTo: '+14155552672' } } });
+  });
+
+  test('sends and reads what is as large as a message may be', async () => {
+    const email = { subject: 'large', htmlBody: randomBytes(500_000).toString('hex') };
+    const message = { fromAddress: 'us@example.com', toAddress: 'them@example.com', messageType: 'MESSAGE_TYPE_EMAIL', email };
+    const sent = messageIn(await peer.call(address, sendMessage, { message: { ...message, body: 'x'.repeat(1_000_000) } }));
+    expect(sent['email']).toEqual(email);
+    expect(messageIn(await peer.call(address, getMessage, { id: String(sent['id']) }))).toEqual(sent);
   });
 
   test('is told what does not exist', async () => {

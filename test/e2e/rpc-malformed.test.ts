@@ -146,7 +146,9 @@ describe.each([...protobufWires, ...jsonWires])('$name', (wire) => {
 describe.each(protobufWires)('$name', (wire) => {
   it('refuses bytes that are no protobuf', async () => {
     for (const message of [[0x0a, 0xff], [0xff, 0xff, 0xff], [0x0a], [0x0f, 0x01]]) {
-      expect(failureIn(await send(wire, { message: Uint8Array.from(message) }))).toMatchObject(malformed);
+      const answer = await send(wire, { message: Uint8Array.from(message) });
+      expect(failureIn(answer)).toMatchObject(malformed);
+      expect(answer.status).toBe(wire.framed ? 200 : 400);
     }
   });
 

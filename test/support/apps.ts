@@ -3,6 +3,7 @@ import { startApp } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { laneSettings } from './lane.ts';
 
 export interface TestApp extends AsyncDisposable {
   readonly grpcPort: number;
@@ -20,7 +21,7 @@ export interface LogLine {
 export async function startTestApp(env: Readonly<Record<string, string>>): Promise<TestApp> {
   const lines: string[] = [];
   const log = createLog({ level: 'debug', destination: { write: (line: string) => lines.push(line) } });
-  const config = readConfig({ GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', ...env });
+  const config = readConfig({ GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', ...laneSettings(), ...env });
   const app = await startApp(config, { log, metrics: createMetrics() });
   return {
     grpcPort: app.grpcPort,

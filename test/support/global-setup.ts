@@ -1,4 +1,7 @@
-/** One PostgreSQL and one Redis for a whole test run, whichever projects take part. */
+/**
+ * One PostgreSQL for a whole test run, whichever projects take part, and one Redis for each of them: the same test file may run in two
+ * projects at once, with the same prefix of its keys.
+ */
 import type { TestProject } from 'vitest/node';
 import { startPostgres } from '../../src/dev/postgres.ts';
 import { startRedis } from '../../src/dev/redis.ts';
@@ -13,31 +16,30 @@ declare module 'vitest' {
   }
 }
 
-async function startServers() {
-  await using opening = new AsyncDisposableStack();
-  const postgres = opening.use(await startPostgres({ fast: true }));
-  const redis = await startRedis();
-  if (redis !== undefined) opening.use(redis);
-  await createTemplate(postgres.url);
-  return { postgresUrl: postgres.url, redis: redis === undefined ? null : { host: redis.host, port: redis.port }, opened: opening.move() };
-}
-
 interface Shared {
   users: number;
-  readonly servers: ReturnType<typeof startServers>;
+  readonly postgres: ReturnType<typeof startTemplatePostgres>;
 }
 
 // Every project loads its own copy of this module, but all of them in one process.
 const shared = globalThis as { messagingTestServers?: Shared | undefined };
 
+async function startTemplatePostgres() {
+  await using opening = new AsyncDisposableStack();
+  const { url } = opening.use(await startPostgres({ fast: true }));
+  await createTemplate(url);
+  return { url, opened: opening.move() };
+}
+
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  shared.messagingTestServers ??= { users: 0, servers: startServers() };
+  shared.messagingTestServers ??= { users: 0, postgres: startTemplatePostgres() };
   const entry = shared.messagingTestServers;
   entry.users += 1;
-  const { postgresUrl, redis, opened } = await entry.servers;
-  project.provide('postgresUrl', postgresUrl);
-  project.provide('redis', redis);
+  const [{ url, opened }, redis] = await Promise.all([entry.postgres, startRedis()]);
+  project.provide('postgresUrl', url);
+  project.provide('redis', redis === undefined ? null : { host: redis.host, port: redis.port });
   return async () => {
+    await redis?.[Symbol.asyncDispose]();
     entry.users -= 1;
     if (entry.users > 0) return;
     shared.messagingTestServers = undefined;

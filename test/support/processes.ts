@@ -1,6 +1,7 @@
 /** The service as a process of its own, for what only a process shows: signals, crashes, several replicas. */
 import { variables } from '../../src/config.ts';
 import { superviseUntil } from '../../src/dev/supervised-process.ts';
+import { laneSettings } from './lane.ts';
 
 export interface ServiceProcess extends AsyncDisposable {
   readonly grpcPort: number;
@@ -36,6 +37,8 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
 }
 
+const ON_FREE_PORTS = { GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0' };
+
 /** Runs `node src/main.ts`, or another `main`, on free ports until it serves. Throws with its output when it ends before. */
 export async function startService(env: Readonly<Record<string, string>>, main = 'src/main.ts'): Promise<ServiceProcess> {
   let output = '';
@@ -49,7 +52,7 @@ export async function startService(env: Readonly<Record<string, string>>, main =
       command: process.execPath,
       args: [main],
       stopSignal: 'SIGTERM',
-      env: { ...cleanEnvironment(), GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', ...env },
+      env: { ...cleanEnvironment(), ...laneSettings(), ...ON_FREE_PORTS, ...env },
       onOutput: (text) => {
         output += text;
       },

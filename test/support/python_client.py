@@ -1,18 +1,17 @@
 """Calls one unary method with Python's own gRPC and protobuf, which share no code with the service.
 
-usage: python_client.py DESCRIPTOR_SET ADDRESS SERVICE METHOD < request.json
+usage: python_client.py DESCRIPTOR_SET ADDRESS SERVICE METHOD TIMEOUT_SECONDS HEADERS_AS_JSON < request.json
 
-Prints {"response": ..., "headers": ...} or {"code": ..., "message": ..., "details": [...]}.
+Prints {"response": ..., "headers": ...} or {"code": ..., "message": ..., "details": [...]}. Headers include trailers; those whose
+name ends in -bin are bytes, here in base64.
 """
 
+import base64
 import json
 import sys
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
-
-# Beyond what a call can take on a busy test machine; a call that hangs fails with DEADLINE_EXCEEDED.
-TIMEOUT_SECONDS = 20
 
 
 def pool_of(path):
@@ -40,7 +39,15 @@ def details_of(error, pool):
     return []
 
 
-def call(descriptor_set, address, service, method):
+def decoded(name, text):
+    return base64.b64decode(text + "=" * (-len(text) % 4)) if name.endswith("-bin") else text
+
+
+def encoded(value):
+    return base64.b64encode(value).decode().rstrip("=") if isinstance(value, bytes) else value
+
+
+def call(descriptor_set, address, service, method, timeout, headers):
     pool = pool_of(descriptor_set)
     rpc = pool.FindServiceByName(service).FindMethodByName(method)
     request = json_format.Parse(sys.stdin.read(), class_of(rpc.input_type)(), descriptor_pool=pool)
@@ -52,11 +59,15 @@ def call(descriptor_set, address, service, method):
             response_deserializer=answer_class.FromString,
         )
         try:
-            answer, call_state = unary.with_call(request, timeout=TIMEOUT_SECONDS)
+            metadata = [(name, decoded(name, text)) for name, text in json.loads(headers).items()]
+            answer, call_state = unary.with_call(request, timeout=float(timeout), metadata=metadata)
         except grpc.RpcError as error:
             return {"code": error.code().name, "message": error.details(), "details": details_of(error, pool)}
-        headers = {name: value for name, value in call_state.initial_metadata() if not name.endswith("-bin")}
-        return {"response": json_format.MessageToDict(answer, descriptor_pool=pool), "headers": headers}
+        received = [*call_state.initial_metadata(), *call_state.trailing_metadata()]
+        return {
+            "response": json_format.MessageToDict(answer, descriptor_pool=pool),
+            "headers": {name: encoded(value) for name, value in received},
+        }
 
 
 print(json.dumps(call(*sys.argv[1:])))

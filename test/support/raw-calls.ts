@@ -1,6 +1,7 @@
 /** Requests that no client library would send, byte by byte over HTTP/2. */
 import {
   type ClientHttp2Session,
+  type ClientHttp2Stream,
   connect,
   constants,
   type IncomingHttpHeaders,
@@ -17,15 +18,22 @@ import { describeFailure, type Failure } from './protocols.ts';
 export interface RawRequest {
   readonly path: string;
   readonly headers?: OutgoingHttpHeaders;
-  readonly body?: Uint8Array;
+  /** Several: each is sent in a DATA frame of its own. */
+  readonly body?: Uint8Array | readonly Uint8Array[];
+  /** The request ends with its headers, before any DATA. */
+  readonly headersOnly?: boolean;
+  /** Sent after the body. */
+  readonly trailers?: OutgoingHttpHeaders;
   /** The request stays open: its end never comes. */
   readonly endless?: boolean;
-  /** Nothing of the answer's body is read. */
+  /** Nothing of the answer's body is read until `read` is called. */
   readonly unread?: boolean;
 }
 
 export interface RawResponse {
   readonly status: number | undefined;
+  /** Before it: 100 Continue and the like. */
+  readonly interim: readonly (number | undefined)[];
   readonly headers: IncomingHttpHeaders;
   readonly trailers: IncomingHttpHeaders;
   readonly body: Buffer;
@@ -38,7 +46,10 @@ export interface RawCall {
   readonly ended: Promise<RawResponse>;
   /** Resolves with the first bytes of the answer's body. */
   readonly answering: Promise<void>;
-  cancel(): void;
+  /** Reads the answer of a request that was `unread`. */
+  read(): void;
+  /** Resets the stream, with CANCEL unless told otherwise. */
+  cancel(code?: number): void;
   write(bytes: Uint8Array): void;
 }
 
@@ -49,6 +60,15 @@ export interface RawClient extends AsyncDisposable {
   call(request: RawRequest): Promise<RawResponse>;
 }
 
+/** Node puts what waits to be written together, so that each part is written when the one before it is gone. */
+function send(stream: ClientHttp2Stream, [part, ...rest]: readonly Uint8Array[], endless: boolean): void {
+  if (part !== undefined && rest.length > 0) stream.write(part, (error) => error ?? send(stream, rest, endless));
+  else {
+    if (part !== undefined) stream.write(part);
+    if (!endless) stream.end();
+  }
+}
+
 export async function connectRaw(url: string, options: SecureClientSessionOptions = {}): Promise<RawClient> {
   const session = connect(url, options);
   await new Promise<void>((resolve, reject) => {
@@ -56,35 +76,44 @@ export async function connectRaw(url: string, options: SecureClientSessionOption
     session.once('error', reject);
   });
   session.on('error', () => undefined);
-  const open = ({ path, headers, body, endless = false, unread = false }: RawRequest): RawCall => {
+  const open = (request: RawRequest): RawCall => {
+    const { path, headers, body = [], headersOnly = false, trailers: sent, endless = false, unread = false } = request;
     const ended = Promise.withResolvers<RawResponse>();
     const answering = Promise.withResolvers<void>();
-    const stream = session.request({ ':method': 'POST', ':path': path, ...headers }, { endStream: false });
+    const stream = session.request(
+      { ':method': 'POST', ':path': path, ...headers },
+      { endStream: headersOnly, waitForTrailers: sent !== undefined },
+    );
+    if (sent !== undefined) stream.once('wantTrailers', () => stream.sendTrailers(sent));
     const chunks: Buffer[] = [];
     let answer: IncomingHttpHeaders & IncomingHttpStatusHeader = {};
     let trailers: IncomingHttpHeaders = {};
+    const interim: (number | undefined)[] = [];
+    stream.on('headers', (received: IncomingHttpStatusHeader) => interim.push(received[':status']));
     stream.on('response', (received) => {
       answer = received;
     });
     stream.on('trailers', (received) => {
       trailers = received;
     });
-    if (!unread) {
+    const read = (): void => {
       stream.on('data', (chunk: Buffer) => {
         chunks.push(chunk);
         answering.resolve();
       });
-    }
+    };
+    if (!unread) read();
     stream.on('error', () => undefined);
     stream.on('close', () => {
-      ended.resolve({ status: answer[':status'], headers: answer, trailers, body: Buffer.concat(chunks), rstCode: stream.rstCode ?? 0 });
+      const [status, rstCode] = [answer[':status'], stream.rstCode ?? 0];
+      ended.resolve({ status, interim, headers: answer, trailers, body: Buffer.concat(chunks), rstCode });
     });
-    if (body !== undefined) stream.write(body);
-    if (!endless) stream.end();
+    if (!headersOnly) send(stream, body instanceof Uint8Array ? [body] : body, endless);
     return {
       ended: ended.promise,
       answering: answering.promise,
-      cancel: () => stream.close(constants.NGHTTP2_CANCEL),
+      read,
+      cancel: (code = constants.NGHTTP2_CANCEL) => stream.close(code),
       write: (bytes) => stream.write(bytes),
     };
   };
