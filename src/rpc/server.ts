@@ -11,7 +11,7 @@ import { enforceDeadline, sweepDeadlines } from './deadline.ts';
 import { ACCEPT_COMPRESSION, COMPRESS_MIN_BYTES, endpointTable, type Routes } from './endpoint-table.ts';
 import { errorWith } from './errors.ts';
 import { createLeanLane, isLean } from './lean-lane.ts';
-import { reportEnd } from './observe-call.ts';
+import { reportEnd } from './report-end.ts';
 import { endWithError } from './response.ts';
 import { createSteps } from './steps.ts';
 
