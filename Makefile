@@ -29,16 +29,24 @@ run: $(INSTALLED) ## serve on embedded PostgreSQL and Redis, data in .data/
 	@exec node src/dev/run.ts
 
 .PHONY: demo
-demo: $(INSTALLED) ## show the cache at work against `make run`
+demo: $(INSTALLED) ## show the cache, then a delivery, at work against `make run`
 	@exec node src/dev/demo.ts
 
 .PHONY: cache-stats
 cache-stats: $(INSTALLED) ## show what the cache of `make run` did, and how Redis is; ADDRESS=host:port asks another service
 	@exec node src/dev/cache-stats.ts $(ADDRESS)
 
+.PHONY: simulator
+simulator: $(INSTALLED) ## run the provider simulator alone: Twilio and SendGrid for development
+	@exec node src/dev/simulate.ts $(ARGS)
+
 .PHONY: start
 start: $(INSTALLED) ## serve with the configuration from the environment
 	@exec node src/main.ts
+
+.PHONY: worker
+worker: $(INSTALLED) ## one more worker, for the database of the environment or else of `make run`
+	@exec node src/dev/worker.ts
 
 .PHONY: migrate
 migrate: $(INSTALLED) ## bring the schema of DATABASE_URL up to date
@@ -82,6 +90,10 @@ test-unit: $(INSTALLED) ## the tests that need no server
 chaos: peers ## prove the cache under faults; SHORT=1 for the form that CI runs
 	@exec node test/chaos/run.ts
 
+.PHONY: chaos-delivery
+chaos-delivery: peers ## prove delivery under crashes; SHORT=1 for the form that CI runs
+	@exec node test/chaos/delivery-run.ts
+
 .PHONY: model
 model: $(INSTALLED) ## explore every interleaving of the cache protocol
 	@exec node test/model/report.ts
@@ -101,6 +113,10 @@ bench-profile: peers ## where CPU time goes; CONTENDER=service, or a scenario of
 .PHONY: bench-cache
 bench-cache: peers ## what the cache costs and saves, as ratios
 	@exec node bench/cache-cost.ts
+
+.PHONY: bench-delivery
+bench-delivery: peers ## what delivery costs beside the least it could, as ratios; SHORT=1 for a look
+	@exec node bench/delivery.ts
 
 .PHONY: client
 client: $(INSTALLED) ## build the client package into dist/

@@ -3,8 +3,8 @@ import { defineConfig } from 'vitest/config';
 
 const slow = { testTimeout: 60_000, hookTimeout: 120_000, globalSetup: ['test/support/global-setup.ts'] };
 
-/** What is about calls, and runs once more with Connect answering all of them: with the lean lane on it answers no plain unary gRPC call. */
-const calls = ['clients', 'lanes', 'rpc-*', 'server-{health,shutdown,tls}', 'traces', 'cache-{cells,seed,staleness}'];
+/** What is about calls, and runs once more with Connect answering all of them: with the lean lane on it answers no plain gRPC call. */
+const calls = ['clients', 'lanes', 'rpc-*', 'server-{health,shutdown,tls}', 'traces', 'cache-{cells,seed,staleness}', 'watch-messages'];
 
 export default defineConfig({
   test: {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { toJsonString } from '@bufbuild/protobuf';
 import { Redis } from 'ioredis';
 import { MessageSchema } from '../gen/messaging/v1/message_pb.js';
-import { variables } from '../src/config.ts';
+import { variables } from '../src/config-variables.ts';
 import { repositoryFolder } from '../src/dev/data-folder.ts';
 import { startPostgres } from '../src/dev/postgres.ts';
 import { startRedis } from '../src/dev/redis.ts';

@@ -6,14 +6,16 @@ import { ConversationService } from '../gen/messaging/v1/conversation_service_pb
 import { MessageService } from '../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../gen/messaging/v1/provider_event_service_pb.js';
 import { SuppressionService } from '../gen/messaging/v1/suppression_service_pb.js';
+import { webhookParts, webhookPosts } from './app-webhooks.ts';
 import { openCache } from './cache/open-cache.ts';
 import type { Config } from './config.ts';
-import { openDatabase } from './db/database.ts';
-import { migrate } from './db/orm.ts';
+import { type Database, openDatabase } from './db/database.ts';
 import { discardChanges } from './db/outbox-discard.ts';
 import { addressKey } from './domain/address.ts';
+import type { ProviderHealth } from './domain/provider-client.ts';
 import { startHttpServer } from './http/http-server.ts';
 import { watchReadiness } from './http/readiness.ts';
+import { migrate } from './migrate.ts';
 import { cacheService } from './rpc/cache-service.ts';
 import { conversationService } from './rpc/conversation-service.ts';
 import { createHealth, healthRoutes } from './rpc/health.ts';
@@ -21,22 +23,31 @@ import { messageService } from './rpc/message-service.ts';
 import { providerEventService } from './rpc/provider-event-service.ts';
 import { reflectionRoutes } from './rpc/reflection.ts';
 import { startRpcServer } from './rpc/server.ts';
+import { suppressionService } from './rpc/suppression-service.ts';
 import { createAdministerCache } from './services/administer-cache.ts';
 import { createChangeConversation } from './services/change-conversation.ts';
 import { createChangeMessage } from './services/change-message.ts';
 import { createCreateConversation } from './services/create-conversation.ts';
+import type { Retention } from './services/housekeeping.ts';
+import { createManageSuppressions } from './services/manage-suppressions.ts';
 import { createPreviewMessage } from './services/preview-message.ts';
 import { createReadConversations } from './services/read-conversations.ts';
 import { createReadMessages } from './services/read-messages.ts';
+import { createReadWebhooks } from './services/read-webhooks.ts';
 import { createReceiveMessage } from './services/receive-message.ts';
-import { createReportDelivery } from './services/report-delivery.ts';
+import { createReplayWebhook } from './services/repeat-webhook.ts';
+import { createReportDelivery, type ReportParts } from './services/report-delivery.ts';
 import { createSendMessages } from './services/send-message.ts';
 import { createWarmCache } from './services/warm-cache.ts';
+import { createWatchConversations } from './services/watch-conversations.ts';
+import { createWatchMessages } from './services/watch-messages.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
+import { traceParent } from './telemetry/trace.ts';
 
 export interface App extends AsyncDisposable {
-  readonly grpcPort: number;
+  /** undefined: this process answers no calls. */
+  readonly grpcPort: number | undefined;
   readonly httpPort: number;
 }
 
@@ -46,6 +57,16 @@ export interface Instruments {
 }
 
 const wait = (ms: number, signal: AbortSignal): Promise<void> => delay(ms, undefined, { signal }).catch(() => undefined);
+
+/** How long rows are kept that only help operators and repeated calls. */
+function retentionOf({ upkeep, webhooks, changeLog }: Database): readonly Retention[] {
+  return [
+    { name: 'request_ids', days: 8, prune: upkeep.pruneRequestIds },
+    { name: 'webhook_requests', days: 30, prune: webhooks.deleteOlderThan },
+    // A resume token is good for 7 days.
+    { name: 'conversation_log', days: 8, prune: changeLog.pruneConversationLog },
+  ];
+}
 
 /**
  * Throws when a port is taken or, with migrateOnStart, when PostgreSQL cannot be reached; then nothing stays open. `open`: what opens
@@ -64,34 +85,87 @@ export async function startApp(config: Config, instruments: Instruments, open = 
 
   const clock = { now: () => new Date() };
   const newId = uuidv7;
+  const onDelivered: ReportParts['onDelivered'] = (messageType, ms) => metrics.deliveryReached('delivered', messageType, ms / 1_000);
+  const nowMs = () => performance.now();
   const senderKeys = new Set(config.senderAddresses.map(addressKey));
+  const watchTools = { nowMs, wait, random: Math.random, onFallenBehind: metrics.watcherFellBehind, reads: database.reads };
+  const watchMessages = createWatchMessages({ ...watchTools, log: database.changeLog.messages });
+  const watchConversations = createWatchConversations({ ...watchTools, log: database.changeLog.conversations });
+  metrics.watchStreams(() => ({ messages: watchMessages.size(), conversations: watchConversations.size() }));
   const messages = messageService({
-    sendMessages: createSendMessages({ store, clock, newId, senderKeys }),
-    previewMessage: createPreviewMessage({ reads, clock, senderKeys }),
+    sendMessages: createSendMessages({
+      store,
+      clock,
+      newId,
+      traceParent,
+      senderKeys,
+      onSuppressed: () => metrics.suppressed('send'),
+    }),
+    previewMessage: createPreviewMessage({ reads, suppressions: database.suppressions, clock, senderKeys }),
     readMessages: createReadMessages({ reads }),
-    changeMessage: createChangeMessage({ store, clock, newId }),
+    changeMessage: createChangeMessage({ store, clock, newId, traceParent }),
+    watchMessages,
   });
   const conversations = conversationService({
     createConversation: createCreateConversation({ store, clock, newId }),
     readConversations: createReadConversations({ reads }),
     changeConversation: createChangeConversation({ store }),
+    watchConversations,
   });
+  const webhooks = webhookParts({ store, clock, newId, onDelivered }, instruments);
   const providerEvents = providerEventService({
     receiveMessage: createReceiveMessage({ store, clock, newId }),
-    reportDelivery: createReportDelivery({ store, clock, newId }),
+    reportDelivery: createReportDelivery({ store, clock, newId, onDelivered }),
+    readWebhooks: createReadWebhooks({ webhooks: database.webhooks }),
+    replayWebhook: createReplayWebhook(webhooks),
+  });
+  const suppressions = suppressionService({
+    manageSuppressions: createManageSuppressions({ store, suppressions: database.suppressions, clock, newId }),
   });
   const cacheAdmin = cacheService({
     administerCache: createAdministerCache({ cache: cache?.admin }),
-    warmCache: createWarmCache({ reads: database.reads, cache: cache?.admin, clock, nowMs: () => performance.now(), wait }),
+    warmCache: createWarmCache({ reads: database.reads, cache: cache?.admin, clock, nowMs, wait }),
   });
+
+  let providerHealth: () => readonly ProviderHealth[] = () => [];
+  if (config.role !== 'server') {
+    const [{ startWorker }, { openProviders }] = await Promise.all([import('./app-worker.ts'), import('./providers/open-providers.ts')]);
+    const { clients } = opened.use(await openProviders(config.providers, instruments));
+    const worker = { store, webhooks, upkeep: database.upkeep, retention: retentionOf(database), clients: [...clients.values()] };
+    opened.use(startWorker(config, { ...worker, ...instruments }));
+    providerHealth = () => worker.clients.map((client) => client.health());
+  }
 
   const services = [MessageService, ConversationService, ProviderEventService, SuppressionService, CacheService];
   const health = createHealth(services.map(({ typeName }) => typeName));
-  const readiness = opened.use(watchReadiness({ database: database.check, redis: cache?.ping, onChange: health.set, log }));
+  const readiness = opened.use(
+    watchReadiness({
+      database: database.check,
+      redis: cache?.ping,
+      providers: () => providerHealth(),
+      onChange: health.set,
+      log,
+    }),
+  );
   let draining = false;
   const http = opened.use(
-    await startHttpServer({ ...config.http, ready: readiness.check, metrics: metrics.exposition, isDraining: () => draining }),
+    await startHttpServer({
+      ...config.http,
+      ready: readiness.check,
+      metrics: metrics.exposition,
+      isDraining: () => draining,
+      ...(config.role === 'worker' ? {} : { posts: webhookPosts(config, webhooks, instruments) }),
+    }),
   );
+  const { timeoutMs, delayMs } = config.shutdown;
+  if (config.role === 'worker') {
+    opened.defer(() => {
+      draining = true;
+      health.close();
+    });
+    const closing = opened.move();
+    return { grpcPort: undefined, httpPort: http.port, [Symbol.asyncDispose]: () => closing.disposeAsync() };
+  }
   const server = await startRpcServer(config.grpc, {
     log,
     metrics,
@@ -99,18 +173,19 @@ export async function startApp(config: Config, instruments: Instruments, open = 
       (router) => router.service(MessageService, messages),
       (router) => router.service(ConversationService, conversations),
       (router) => router.service(ProviderEventService, providerEvents),
-      // Their methods answer UNIMPLEMENTED until they are built.
-      (router) => router.service(SuppressionService, {}),
+      (router) => router.service(SuppressionService, suppressions),
       (router) => router.service(CacheService, cacheAdmin),
       healthRoutes(health),
       reflectionRoutes(services.map(({ file }) => file)),
     ],
   });
-  const { timeoutMs, delayMs } = config.shutdown;
   opened.defer(async () => {
     draining = true;
     health.close();
     await new Promise((resolve) => setTimeout(resolve, delayMs));
+    // Nobody else ends them.
+    watchMessages.close();
+    watchConversations.close();
     await server.close(timeoutMs);
   });
 

@@ -1,132 +1,6 @@
 /** Environment -> one frozen, typed Config. The only reader of process.env. */
-import { bool, cleanEnv, EnvError, EnvMissingError, makeValidator, num, port, str } from 'envalid';
-
-const integer = (atLeast: number, atMost: number) =>
-  makeValidator<number>((input) => {
-    const value = Number(input);
-    if (!Number.isInteger(value) || value < atLeast || value > atMost) {
-      throw new EnvError(`must be a whole number from ${atLeast} to ${atMost}`);
-    }
-    return value;
-  });
-
-const postgresUrl = makeValidator<string>((input) => {
-  if (!/^postgres(ql)?:\/\/\S+$/.test(input)) throw new EnvError('must look like postgresql://user:password@host:5432/database');
-  return input;
-});
-
-const listOf = (input: string): readonly string[] =>
-  input
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
-
-const addressList = makeValidator<readonly string[]>(listOf);
-
-const serverList = makeValidator<readonly { readonly host: string; readonly port: number }[]>((input) =>
-  listOf(input).map((part) => {
-    const [, host, portText] = /^([^\s;/@]+):(\d{1,5})$/.exec(part) ?? [];
-    if (host === undefined || Number(portText) < 1 || Number(portText) > 65_535) throw new EnvError('must look like host:6379,host:6380');
-    return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(portText) };
-  }),
-);
-
-const ratio = makeValidator<number>((input) => {
-  const value = Number(input);
-  if (input.trim() === '' || !(value >= 0 && value <= 1)) throw new EnvError('must be from 0 to 1');
-  return value;
-});
-
-/** Every variable the service reads: its rule, its default and its meaning. README's table is tested against this. */
-export const variables = {
-  DATABASE_URL: postgresUrl({ desc: 'PostgreSQL connection string. Secret: holds the password.' }),
-  DATABASE_POOL_MAX: integer(
-    1,
-    500,
-  )({ default: 10, desc: 'PostgreSQL connections of this process at most, and one more for relaying invalidations.' }),
-  DATABASE_STATEMENT_TIMEOUT_MS: integer(10, 600_000)({ default: 5_000, desc: 'PostgreSQL cancels a statement that runs longer.' }),
-  DATABASE_CONNECT_TIMEOUT_MS: integer(10, 600_000)({ default: 10_000, desc: 'Longest wait for a PostgreSQL connection.' }),
-  DATABASE_MIGRATE_ON_START: bool({ default: false, desc: 'Bring the schema up to date before serving.' }),
-  REDIS_HOST: str({
-    default: '',
-    desc: 'Redis host name. Without it, sentinels or cluster nodes the cache is off and every read goes to PostgreSQL.',
-  }),
-  REDIS_PORT: port({ default: 6379, desc: 'Redis port.' }),
-  REDIS_DB: integer(0, 65_535)({ default: 0, desc: 'Redis database number.' }),
-  REDIS_PASSWORD: str({ default: '', desc: 'Redis password. Secret.' }),
-  REDIS_TLS: bool({ default: false, desc: 'Speak TLS to Redis.' }),
-  REDIS_SENTINELS: serverList({ default: [], desc: 'Sentinels, host:port, comma separated, in place of REDIS_HOST.' }),
-  REDIS_SENTINEL_MASTER: str({ default: 'mymaster', desc: 'What the sentinels call the master.' }),
-  REDIS_SENTINEL_PASSWORD: str({ default: '', desc: 'Password of the sentinels. Secret.' }),
-  REDIS_CLUSTER_NODES: serverList({
-    default: [],
-    desc: 'Some nodes of a Redis Cluster, host:port, comma separated, in place of REDIS_HOST.',
-  }),
-  REDIS_COMMAND_TIMEOUT_MS: integer(1, 60_000)({ default: 50, desc: 'Longest wait for an answer of Redis; then PostgreSQL answers.' }),
-  CACHE_TTL_SECONDS: integer(
-    1,
-    86_400,
-  )({ default: 300, desc: 'Life of a cached conversation, give or take 10 %, until its writes show how often it changes.' }),
-  CACHE_TTL_IN_FLIGHT_SECONDS: integer(
-    1,
-    86_400,
-  )({ default: 60, desc: 'Life of a cached message that is PENDING or SENT; the shortest for a conversation.' }),
-  CACHE_TTL_TERMINAL_SECONDS: integer(
-    1,
-    604_800,
-  )({ default: 14_400, desc: 'Life of a cached message that is DELIVERED or FAILED; the longest for a conversation.' }),
-  CACHE_TTL_NEGATIVE_SECONDS: integer(1, 86_400)({ default: 30, desc: 'Life of a cached "no such row".' }),
-  CACHE_DOORKEEPER_SECONDS: integer(
-    0,
-    86_400,
-  )({ default: 0, desc: 'Store a row only at its second miss within this time, when memory is scarce. 0: at the first.' }),
-  CACHE_REFRESH_BETA: num({ default: 1, desc: 'Eagerness to load hot entries again before they expire. 0: never.' }),
-  CACHE_WRITE_THROUGH: bool({ default: true, desc: 'A write puts the new row into the cache where readers have been asking for it.' }),
-  CACHE_COMPRESS_FROM_BYTES: integer(64, 268_435_456)({ default: 4_096, desc: 'Payloads of this size or more are compressed (zstd).' }),
-  CACHE_MAX_VALUE_BYTES: integer(1_024, 268_435_456)({ default: 262_144, desc: 'A larger entry, after compression, is not cached.' }),
-  CACHE_LOCAL_BYTES: integer(
-    0,
-    17_179_869_184,
-  )({ default: 67_108_864, desc: 'Memory of this process for answers to callers who accept old ones (max_staleness). 0: none.' }),
-  CACHE_LOAD_CONCURRENCY: integer(
-    1,
-    500,
-  )({ default: 4, desc: 'Statements at once for rows that the cache does not have, per entity; further reads wait and share one.' }),
-  CACHE_VERIFY_RATIO: ratio({ default: 0.0001, desc: 'Share of hits that are compared with PostgreSQL, 0 to 1.' }),
-  CACHE_KEY_PREFIX: str({ default: '', desc: 'Put before every Redis key, to share one Redis between deployments.' }),
-  GRPC_HOST: str({ default: '0.0.0.0', desc: 'Address the gRPC port binds to.' }),
-  GRPC_PORT: integer(0, 65_535)({ default: 50_051, desc: 'Port of gRPC, gRPC-Web and Connect. 0 picks a free one.' }),
-  HTTP_HOST: str({ default: '0.0.0.0', desc: 'Address the HTTP port binds to.' }),
-  HTTP_PORT: integer(0, 65_535)({ default: 8_080, desc: 'Port of /healthz, /readyz and /metrics. 0 picks a free one.' }),
-  TLS_CERT_FILE: str({
-    default: '',
-    desc: 'PEM certificate chain. With TLS_KEY_FILE the gRPC port speaks TLS, otherwise cleartext HTTP/2.',
-  }),
-  TLS_KEY_FILE: str({ default: '', desc: 'PEM private key.' }),
-  MAX_REQUEST_BYTES: integer(1_024, 268_435_456)({ default: 8_388_608, desc: 'Largest request message, after decompression.' }),
-  MAX_RESPONSE_BYTES: integer(1_024, 268_435_456)({ default: 16_777_216, desc: 'Largest response message, before compression.' }),
-  DEFAULT_DEADLINE_MS: integer(1, 3_600_000)({ default: 30_000, desc: 'Deadline of a unary call that brings none.' }),
-  MAX_DEADLINE_MS: integer(1, 86_400_000)({ default: 3_600_000, desc: 'A longer deadline in a request is refused.' }),
-  MAX_CONCURRENT_STREAMS: integer(1, 100_000)({ default: 1_000, desc: 'Calls at once on one HTTP/2 connection.' }),
-  LEAN_LANE: bool({ default: true, desc: 'Answer plain unary gRPC calls past the generic pipeline, with the same answers at less cost.' }),
-  SHUTDOWN_TIMEOUT_MS: integer(0, 600_000)({ default: 10_000, desc: 'Running calls are cut off this long after a stop signal.' }),
-  SHUTDOWN_DELAY_MS: integer(0, 600_000)({ default: 0, desc: 'Keep serving this long after reporting NOT_SERVING, for load balancers.' }),
-  SENDER_ADDRESSES: addressList({ default: [], desc: 'Addresses messages may be sent from, comma separated. Empty: any.' }),
-  LOG_LEVEL: str({
-    default: 'info',
-    choices: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'],
-    desc: 'Least severe log line that is written.',
-  }),
-  OTEL_EXPORTER_OTLP_ENDPOINT: str({
-    default: '',
-    desc: 'Where traces go by OTLP. Empty: nowhere. The other standard OTEL_ variables count too.',
-  }),
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: str({ default: '', desc: 'The same for traces alone.' }),
-  TRACE_SAMPLE_RATIO: ratio({
-    default: 1,
-    desc: 'Share of traces started here that are recorded, 0 to 1. A sampled caller is always followed.',
-  }),
-} as const;
+import { cleanEnv, EnvMissingError } from 'envalid';
+import { variables } from './config-variables.ts';
 
 /** Every wrong variable at once, one line each; the values of secrets are never part of it. */
 export class ConfigError extends Error {
@@ -148,6 +22,9 @@ function read(environment: Readonly<Record<string, string | undefined>>) {
   });
   if ((values.TLS_CERT_FILE === '') !== (values.TLS_KEY_FILE === '')) {
     problems.push('  TLS_CERT_FILE, TLS_KEY_FILE: set both or neither.');
+  }
+  if ((values.TWILIO_ACCOUNT_SID === '') !== (values.TWILIO_AUTH_TOKEN === '')) {
+    problems.push('  TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN: set both or neither.');
   }
   // As they were given: envalid throws when a variable that it has refused is asked for.
   const redis = [environment['REDIS_HOST'], environment['REDIS_SENTINELS'], environment['REDIS_CLUSTER_NODES']];
@@ -196,6 +73,10 @@ function cacheOf(values: Values) {
   };
 }
 
+const CALL_MARGIN_MS = 5_000;
+
+const limitsOf = (maxConcurrent: number, maxPerSecond: number, timeoutMs: number) => ({ maxConcurrent, maxPerSecond, timeoutMs });
+
 /** Throws ConfigError that names everything wrong. */
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env) {
   const values = read(environment);
@@ -221,6 +102,44 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       leanLane: values.LEAN_LANE,
     },
     http: { host: values.HTTP_HOST, port: values.HTTP_PORT },
+    role: values.PROCESS_ROLE as 'all' | 'server' | 'worker',
+    providers: {
+      /** undefined: no credentials. */
+      twilio:
+        values.TWILIO_ACCOUNT_SID === ''
+          ? undefined
+          : {
+              accountSid: values.TWILIO_ACCOUNT_SID,
+              authToken: values.TWILIO_AUTH_TOKEN,
+              apiUrl: values.TWILIO_API_URL,
+              publicUrl: values.PUBLIC_URL,
+              limits: limitsOf(values.TWILIO_MAX_CONCURRENT, values.TWILIO_MAX_PER_SECOND, values.PROVIDER_TIMEOUT_MS),
+            },
+      sendgrid:
+        values.SENDGRID_API_KEY === ''
+          ? undefined
+          : {
+              apiKey: values.SENDGRID_API_KEY,
+              apiUrl: values.SENDGRID_API_URL,
+              limits: limitsOf(values.SENDGRID_MAX_CONCURRENT, values.SENDGRID_MAX_PER_SECOND, values.PROVIDER_TIMEOUT_MS),
+            },
+    },
+    webhooks: {
+      publicUrl: values.PUBLIC_URL,
+      maxBytes: values.WEBHOOK_MAX_BYTES,
+      twilioAuthTokens: [values.TWILIO_AUTH_TOKEN, values.TWILIO_AUTH_TOKEN_SECONDARY].filter((token) => token !== ''),
+      sendgridPublicKeys: values.SENDGRID_WEBHOOK_KEYS,
+    },
+    dispatch: {
+      maxAttempts: values.DISPATCH_MAX_ATTEMPTS,
+      retryBaseMs: values.DISPATCH_RETRY_BASE_MS,
+      retryMaxMs: values.DISPATCH_RETRY_MAX_MS,
+      /** After this a process that asked a provider, and is still there, has its answer or its time-out. */
+      callMs: values.PROVIDER_TIMEOUT_MS + CALL_MARGIN_MS,
+      callbackWaitMs: values.DISPATCH_CALLBACK_WAIT_MS,
+      unknownWindowMs: values.DISPATCH_UNKNOWN_WINDOW_MS,
+      workerLostMs: values.DISPATCH_WORKER_LOST_MS,
+    },
     shutdown: { timeoutMs: values.SHUTDOWN_TIMEOUT_MS, delayMs: values.SHUTDOWN_DELAY_MS },
     senderAddresses: values.SENDER_ADDRESSES,
     logLevel: values.LOG_LEVEL,

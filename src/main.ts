@@ -25,7 +25,7 @@ async function main(): Promise<void> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => stop.resolve(signal));
   try {
     await using app = await startApp(config, { log, metrics: createMetrics() });
-    log.info({ grpc_port: app.grpcPort, http_port: app.httpPort }, 'serving');
+    log.info({ role: config.role, grpc_port: app.grpcPort, http_port: app.httpPort }, 'serving');
     log.info({ signal: await stop.promise }, 'stopping');
   } catch (error) {
     const { code, port } = error as { code?: string; port?: number };

@@ -20,6 +20,16 @@ const noMetrics: Metrics = {
   relayPassed: ignore,
   watchTrust: ignore,
   watchPool: ignore,
+  deliveryAttempt: ignore,
+  providerAnswered: ignore,
+  providerBreaker: ignore,
+  deliveryReached: ignore,
+  queueState: ignore,
+  webhookRequest: ignore,
+  webhookEvent: ignore,
+  suppressed: ignore,
+  watchStreams: ignore,
+  watcherFellBehind: ignore,
   exposition: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
 };
 
@@ -35,4 +45,4 @@ const { startApp } = await import('../../src/app.ts');
 const naive = variant === 'naive' ? await import('../../test/chaos/naive-cache.ts') : undefined;
 const instruments = { log: createLog({ level: config.logLevel }), metrics: isTold ? createMetrics() : noMetrics };
 const app = await startApp(config, instruments, naive?.openNaiveCache);
-announce(app.grpcPort);
+if (app.grpcPort !== undefined) announce(app.grpcPort);

@@ -1,4 +1,9 @@
+import type { Upkeep } from '../domain/delivery-ports.ts';
 import type { Outbox, Reads, Store } from '../domain/ports.ts';
+import type { SuppressionReads } from '../domain/suppression-ports.ts';
+import type { ChangeLog } from '../domain/watch-ports.ts';
+import type { WebhookReads } from '../domain/webhook-ports.ts';
+import { createChangeLog } from './change-log.ts';
 import { toDomainError } from './errors.ts';
 import { returnLostConnections } from './lost-connections.ts';
 import { type DatabaseOptions, openOrm } from './orm.ts';
@@ -6,6 +11,9 @@ import { type Connection, createOutbox } from './outbox.ts';
 import { prepareStatements } from './prepared-statements.ts';
 import { createReads } from './reads.ts';
 import { createStore } from './store.ts';
+import { createSuppressionReads } from './suppression-reads.ts';
+import { createUpkeep } from './upkeep.ts';
+import { createWebhookReads } from './webhook-reads.ts';
 
 export interface PoolState {
   readonly idle: number;
@@ -17,7 +25,11 @@ export interface PoolState {
 export interface Database extends AsyncDisposable {
   readonly reads: Reads;
   readonly store: Store;
+  readonly suppressions: SuppressionReads;
   readonly outbox: Outbox;
+  readonly upkeep: Upkeep;
+  readonly webhooks: WebhookReads;
+  readonly changeLog: ChangeLog;
   /** Throws storage_unavailable when PostgreSQL cannot answer, and another error when the schema is missing. */
   check(): Promise<void>;
   pool(): PoolState;
@@ -44,10 +56,18 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   return {
     reads: createReads(orm),
     store: createStore(orm),
+    suppressions: createSuppressionReads(orm),
     outbox,
+    upkeep: createUpkeep(orm),
+    webhooks: createWebhookReads(orm),
+    changeLog: createChangeLog(orm),
     async check() {
       try {
-        await orm.em.fork().execute('select 1 from messages, conversations, message_events, request_ids, cache_outbox limit 0');
+        await orm.em
+          .fork()
+          .execute(
+            'select 1 from messages, conversations, message_events, request_ids, cache_outbox, delivery_attempts, suppressions, webhook_requests, conversation_log limit 0',
+          );
       } catch (error) {
         throw toDomainError(error);
       }

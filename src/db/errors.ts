@@ -47,6 +47,12 @@ function isUnavailable({ code, message }: DriverError): boolean {
   return code === undefined && LOST_CONNECTION.test(message);
 }
 
+/** True when nothing more can be done in the transaction that met the error. */
+export function endsTransaction(error: unknown): boolean {
+  const known = toDomainError(error);
+  return isRepeatable(error) || (known instanceof DomainError && known.code === 'storage_unavailable');
+}
+
 /** storage_unavailable for whatever passes by itself; everything else stays what it is, and is a bug. */
 export function toDomainError(error: unknown): unknown {
   if (error instanceof DomainError) return error;
@@ -55,4 +61,13 @@ export function toDomainError(error: unknown): unknown {
     return new DomainError('storage_unavailable', 'the database cannot be reached; try again', { cause: error });
   }
   return error;
+}
+
+/** Runs reads outside of a transaction; what they throw goes through toDomainError(). */
+export async function guarded<T>(query: () => Promise<T>): Promise<T> {
+  try {
+    return await query();
+  } catch (error) {
+    throw toDomainError(error);
+  }
 }

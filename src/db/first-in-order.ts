@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely';
 
 /** The order of a list: latest first, equal times by id. The time column is selected under `name`. */
 export interface Order {
-  readonly table: 'messages' | 'conversations';
+  readonly table: 'messages' | 'conversations' | 'suppressions' | 'webhook_requests';
   readonly time: string;
   readonly name: string;
 }

@@ -40,12 +40,12 @@ export function pageOf<Item extends Row, T>(
 }
 
 /** Rows before the cursor. */
-function before({ time }: Order, after: Cursor | undefined): readonly Condition[] {
+export function before({ time }: Order, after: Cursor | undefined): readonly Condition[] {
   return after === undefined ? [] : [sql`(${sql.ref(time)}, id) < (${after.key}::timestamptz, ${after.id}::uuid)`];
 }
 
 /** One of the values; any of `all` when the filter does not restrict, since an index is only ordered below a known value. */
-const oneOf = <Value extends string>(column: string, values: readonly Value[], all: readonly Value[]): Choice => {
+export const oneOf = <Value extends string>(column: string, values: readonly Value[], all: readonly Value[]): Choice => {
   return { column, type: 'text', values: values.length > 0 ? values : all };
 };
 

@@ -2,11 +2,18 @@ import { Migrator } from '@mikro-orm/migrations';
 import { defineConfig, MikroORM, Utils } from '@mikro-orm/postgresql';
 import release from 'mikro-orm/package.json' with { type: 'json' };
 import { Conversation } from '../domain/conversation.ts';
+import { DeliveryAttempt } from '../domain/delivery-attempt.ts';
 import { Message } from '../domain/message.ts';
 import { MessageEvent } from '../domain/message-event.ts';
+import { Suppression } from '../domain/suppression.ts';
+import { WebhookRequest } from '../domain/webhook-request.ts';
 import { toDomainError } from './errors.ts';
 import { CacheOutboxMigration } from './migrations/cache-outbox.ts';
+import { ChangeLogMigration } from './migrations/change-log.ts';
+import { DeliveryMigration } from './migrations/delivery.ts';
 import { InitialMigration } from './migrations/initial.ts';
+import { SuppressionsMigration } from './migrations/suppressions.ts';
+import { WebhooksMigration } from './migrations/webhooks.ts';
 
 export interface DatabaseOptions {
   /** postgresql://user:password@host:port/database */
@@ -32,12 +39,16 @@ export async function openOrm(options: DatabaseOptions) {
   return MikroORM.init(
     defineConfig({
       clientUrl: options.url,
-      entities: [Message, MessageEvent, Conversation],
+      entities: [Message, MessageEvent, Conversation, DeliveryAttempt, Suppression, WebhookRequest],
       extensions: [Migrator],
       migrations: {
         migrationsList: [
           { name: '2026-11-22-initial', class: InitialMigration },
           { name: '2026-11-25-cache-outbox', class: CacheOutboxMigration },
+          { name: '2026-11-28-delivery', class: DeliveryMigration },
+          { name: '2026-11-28-suppressions', class: SuppressionsMigration },
+          { name: '2026-11-28-webhooks', class: WebhooksMigration },
+          { name: '2026-11-28-change-log', class: ChangeLogMigration },
         ],
         transactional: true,
         snapshot: false,

@@ -2,7 +2,7 @@ import { type RawBuilder, sql } from 'kysely';
 import type { Participants } from '../domain/conversation.ts';
 import type { Read, Reads } from '../domain/ports.ts';
 import { type ConversationView, type MessageView, toConversationView, toMessageView, toStatisticsView } from '../domain/views.ts';
-import { toDomainError } from './errors.ts';
+import { guarded } from './errors.ts';
 import { listConversations, listMessageEvents, listMessages } from './list-queries.ts';
 import type { Orm } from './orm.ts';
 import { PREPARED } from './prepared-statements.ts';
@@ -10,14 +10,6 @@ import { type Database, type RowReaders, rowReaders, type Tables } from './rows.
 import { searchConversations } from './search-query.ts';
 
 type Row = Record<string, unknown>;
-
-async function guarded<T>(query: () => Promise<T>): Promise<T> {
-  try {
-    return await query();
-  } catch (error) {
-    throw toDomainError(error);
-  }
-}
 
 const bypass = <T>(value: T): Read<T> => ({ value, source: 'bypass', ageMs: 0 });
 

@@ -2,8 +2,11 @@
 import type { EntityMetadata } from '@mikro-orm/core';
 import type { Kysely } from 'kysely';
 import { Conversation, type ConversationFields } from '../domain/conversation.ts';
+import { DeliveryAttempt, type DeliveryAttemptFields } from '../domain/delivery-attempt.ts';
 import { Message, type MessageFields } from '../domain/message.ts';
 import { MessageEvent, type MessageEventFields } from '../domain/message-event.ts';
+import { Suppression, type SuppressionFields } from '../domain/suppression.ts';
+import { WebhookRequest, type WebhookRequestFields } from '../domain/webhook-request.ts';
 import type { Orm } from './orm.ts';
 
 type Snake<Name extends string> = Name extends `${infer Head}${infer Tail}`
@@ -33,8 +36,13 @@ export interface RowReader<Fields> {
   fields(row: Readonly<Record<string, unknown>>): Fields;
 }
 
-function rowReader<Fields>(metadata: EntityMetadata, parseDate: (text: string) => Date): RowReader<Fields> {
-  const properties = metadata.props.filter(({ persist }) => persist !== false);
+/** `without`: properties that cost too much to read each time. */
+function rowReader<Fields>(
+  metadata: EntityMetadata,
+  parseDate: (text: string) => Date,
+  without: readonly string[] = [],
+): RowReader<Fields> {
+  const properties = metadata.props.filter(({ persist, name }) => persist !== false && !without.includes(name));
   const dates = properties.filter(({ runtimeType }) => runtimeType === 'Date').map(({ name }) => name as string);
   const columns = properties.map(({ name, fieldNames }) => `"${metadata.tableName}"."${fieldNames[0]}" as "${name}"`);
   return {
@@ -54,6 +62,8 @@ function rowReader<Fields>(metadata: EntityMetadata, parseDate: (text: string) =
 export interface RowWriter<Fields> {
   readonly columns: readonly string[];
   values(fields: Fields): readonly unknown[];
+  /** The same for some of its columns, in the order in which they are named. */
+  some(columns: readonly string[]): Omit<RowWriter<Fields>, 'some'>;
 }
 
 function rowWriter<Fields>(metadata: EntityMetadata): RowWriter<Fields> {
@@ -68,29 +78,45 @@ function rowWriter<Fields>(metadata: EntityMetadata): RowWriter<Fields> {
     column: fieldNames[0],
     isJson: columnTypes[0] === 'jsonb',
   }));
-  return {
-    columns: columns.map(({ column }) => `"${column}"`),
-    values(fields) {
+  const writerOf = (chosen: typeof columns) => ({
+    columns: chosen.map(({ column }) => `"${column}"`),
+    values(fields: Fields) {
       const named = fields as Readonly<Record<string, unknown>>;
-      return columns.map(({ name, isJson }) => bound(named[name], isJson));
+      return chosen.map(({ name, isJson }) => bound(named[name], isJson));
     },
+  });
+  return {
+    ...writerOf(columns),
+    some: (names) => writerOf(names.flatMap((name) => columns.filter(({ column }) => column === name))),
   };
 }
 
 export interface RowWriters {
   readonly message: RowWriter<MessageFields>;
   readonly event: RowWriter<MessageEventFields>;
+  readonly attempt: RowWriter<DeliveryAttemptFields>;
+  readonly suppression: RowWriter<SuppressionFields>;
+  readonly webhookRequest: RowWriter<WebhookRequestFields>;
 }
 
 export function rowWriters(orm: Orm): RowWriters {
   const metadata = orm.getMetadata();
-  return { message: rowWriter(metadata.get(Message)), event: rowWriter(metadata.get(MessageEvent)) };
+  return {
+    message: rowWriter(metadata.get(Message)),
+    event: rowWriter(metadata.get(MessageEvent)),
+    attempt: rowWriter(metadata.get(DeliveryAttempt)),
+    suppression: rowWriter(metadata.get(Suppression)),
+    webhookRequest: rowWriter(metadata.get(WebhookRequest)),
+  };
 }
 
 export interface RowReaders {
   readonly message: RowReader<MessageFields>;
   readonly event: RowReader<MessageEventFields>;
   readonly conversation: RowReader<ConversationFields>;
+  readonly attempt: RowReader<DeliveryAttemptFields>;
+  readonly suppression: RowReader<SuppressionFields>;
+  readonly webhookRequest: RowReader<Omit<WebhookRequestFields, 'body'>>;
 }
 
 export function rowReaders(orm: Orm): RowReaders {
@@ -102,5 +128,8 @@ export function rowReaders(orm: Orm): RowReaders {
     message: rowReader(metadata.get(Message), parseDate),
     event: rowReader(metadata.get(MessageEvent), parseDate),
     conversation: rowReader(metadata.get(Conversation), parseDate),
+    attempt: rowReader(metadata.get(DeliveryAttempt), parseDate),
+    suppression: rowReader(metadata.get(Suppression), parseDate),
+    webhookRequest: rowReader(metadata.get(WebhookRequest), parseDate, ['body']),
   };
 }

@@ -1,9 +1,11 @@
 import type { AroundCommit, Store, Tx } from '../domain/ports.ts';
+import { dispatchStatements } from './dispatch-statements.ts';
 import { isRepeatable, toDomainError } from './errors.ts';
 import type { Orm } from './orm.ts';
 import { changesOfTransaction } from './outbox.ts';
 import { rowReaders, rowWriters, type Tables } from './rows.ts';
 import { createTx, messageInsertion, type TxStatements } from './tx.ts';
+import { webhookInsertion } from './webhook-tx.ts';
 
 /** Deadlocks and serialization failures in a row before the caller is told to try again. */
 const MAX_ATTEMPTS = 4;
@@ -31,7 +33,14 @@ async function attempt<T>(
 }
 
 export function createStore(orm: Orm): Store {
-  const statements: TxStatements = { readers: rowReaders(orm), insertMessage: messageInsertion(rowWriters(orm)) };
+  const [readers, writers] = [rowReaders(orm), rowWriters(orm)];
+  const statements: TxStatements = {
+    readers,
+    writers,
+    insertMessage: messageInsertion(writers),
+    dispatch: dispatchStatements(writers, readers),
+    insertWebhook: webhookInsertion(writers.webhookRequest),
+  };
   return {
     async transaction(work, aroundCommit) {
       for (let attempts = 1; ; attempts += 1) {

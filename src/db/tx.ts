@@ -2,14 +2,19 @@ import { LockMode } from '@mikro-orm/core';
 import type { SqlEntityManager } from '@mikro-orm/postgresql';
 import { CompiledQuery, sql } from 'kysely';
 import { Conversation, type ConversationFields } from '../domain/conversation.ts';
+import type { Outgoing } from '../domain/delivery-ports.ts';
 import { DomainError } from '../domain/errors.ts';
 import { type Direction, Message, type MessageFields } from '../domain/message.ts';
 import { MessageEvent, type MessageEventFields } from '../domain/message-event.ts';
 import type { Appended, RequestClaim, RequestKey, Tx } from '../domain/ports.ts';
 import { toConversationView, toMessageView } from '../domain/views.ts';
+import { deliveryTx, scheduleCall, scheduleValues } from './delivery-tx.ts';
+import type { DispatchStatements } from './dispatch-statements.ts';
 import { violates } from './errors.ts';
 import { PREPARED } from './prepared-statements.ts';
 import type { Database, RowReaders, RowWriter, RowWriters, Tables } from './rows.ts';
+import { suppressedSince, suppressedSinceValues, suppressionTx } from './suppression-tx.ts';
+import { type WebhookTxParts, webhookTx } from './webhook-tx.ts';
 
 type Row = Record<string, unknown>;
 
@@ -117,22 +122,48 @@ async function flushed(em: SqlEntityManager): Promise<void> {
   }
 }
 
-/** A message and its first event in one statement, values bound: the ORM would send two, with the values in their text. */
-export function messageInsertion({ message, event }: RowWriters): (fields: MessageFields, first: MessageEventFields) => CompiledQuery {
+interface Inserted {
+  readonly suppressed_since: number | null;
+}
+
+type MessageInsertion = (fields: MessageFields, first: MessageEventFields, outgoing: Outgoing | undefined) => CompiledQuery<Inserted>;
+
+/**
+ * A message, its first event and its job in one statement, values bound: the ORM would send two, with the values in their text. It also
+ * looks for a suppression: what it sees was committed before it began, which is after the lock on the conversation was had.
+ */
+export function messageInsertion({ message, event }: RowWriters): MessageInsertion {
   const placesFrom = (start: number, { columns }: RowWriter<never>): string => columns.map((_, index) => `$${start + index}`).join(', ');
-  const text = `with message as (insert into messages (${message.columns.join(', ')}) values (${placesFrom(1, message)}))
-    insert into message_events (${event.columns.join(', ')}) values (${placesFrom(message.columns.length + 1, event)}) ${PREPARED}`;
-  return (fields, first) => CompiledQuery.raw(text, [...message.values(fields), ...event.values(first)]);
+  const rows = `with message as (insert into messages (${message.columns.join(', ')}) values (${placesFrom(1, message)}))`;
+  const firstEvent = `insert into message_events (${event.columns.join(', ')}) values (${placesFrom(message.columns.length + 1, event)})`;
+  const alone = `${rows} ${firstEvent} ${PREPARED}`;
+  const [callFrom, since] = [message.columns.length + event.columns.length + 4, message.columns.length + event.columns.length + 1];
+  const outgoingAlso = `${rows}, event as (${firstEvent})
+    select ${suppressedSince(since)} as suppressed_since from ${scheduleCall(callFrom)} ${PREPARED}`;
+  return (fields, first, outgoing) => {
+    const values = [...message.values(fields), ...event.values(first)];
+    if (outgoing === undefined) return CompiledQuery.raw(alone, values);
+    const { theirs, ours } = outgoing.participants;
+    const more = [...suppressedSinceValues(theirs.channel, theirs.key, ours.key), ...scheduleValues(outgoing.job)];
+    return CompiledQuery.raw(outgoingAlso, [...values, ...more]);
+  };
 }
 
-export interface TxStatements {
+export interface TxStatements extends Pick<WebhookTxParts, 'insertWebhook'> {
   readonly readers: RowReaders;
+  readonly writers: RowWriters;
   readonly insertMessage: ReturnType<typeof messageInsertion>;
+  readonly dispatch: DispatchStatements;
 }
 
-export function createTx(em: SqlEntityManager, { readers, insertMessage }: TxStatements): Tx {
+export function createTx(em: SqlEntityManager, statements: TxStatements): Tx {
+  const { readers, writers, insertMessage, insertWebhook, dispatch } = statements;
   const database: Database = em.getKysely<Tables>();
   return {
+    ...deliveryTx(em, database),
+    ...dispatch(database),
+    ...suppressionTx(database, readers.suppression, writers.suppression),
+    ...webhookTx(em, database, { insertWebhook, txOf: (inner) => createTx(inner, statements) }),
     async lockName(name) {
       await sql`select pg_advisory_xact_lock(hashtextextended(${name}, 0))`.execute(database);
     },
@@ -144,8 +175,10 @@ export function createTx(em: SqlEntityManager, { readers, insertMessage }: TxSta
     getOrCreateConversation: (fresh) => getOrCreateConversation(em, database, fresh),
     addConversation: (fresh) => em.create(Conversation, fresh, { persist: true }),
     addMessage: (fields) => em.create(Message, fields, { persist: true }),
-    async storeMessage(fields, first) {
-      await database.executeQuery(insertMessage(fields, first));
+    async storeMessage(fields, first, outgoing) {
+      const { rows } = await database.executeQuery(insertMessage(fields, first, outgoing));
+      const sinceMs = rows[0]?.suppressed_since;
+      return sinceMs == null ? undefined : new Date(sinceMs);
     },
     addEvent: (fields) => em.create(MessageEvent, fields, { persist: true }),
     findConversation: async (id) => (await em.findOne(Conversation, id)) ?? undefined,

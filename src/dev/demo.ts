@@ -1,11 +1,12 @@
 /**
  * `make demo`: the cache at work against a running service, for a message and for a conversation: miss, hit, update, hit with the new
- * value, invalidation, miss, hit.
+ * value, invalidation, miss, hit; then a message on its way to a guest and back, see demo-delivery.ts.
  * Every line has the trace id under which the call can be found in Jaeger.
  */
 import { randomBytes, randomInt } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
 import { styleText } from 'node:util';
+import { timestampFromMs } from '@bufbuild/protobuf/wkt';
 import {
   CachedEntity,
   createMessagingClient,
@@ -14,6 +15,7 @@ import {
   MessagingError,
   Provider,
 } from '../client/messaging-client.ts';
+import { showDelivery } from './demo-delivery.ts';
 import { findRun } from './run-lock.ts';
 
 interface Observed {
@@ -29,6 +31,7 @@ type Read = (options: {
 }) => Promise<unknown>;
 
 /** Reads whose median is shown: one alone says more about the machine than about the cache. */
+const LATER_MS = 3_600_000;
 const SAMPLES = 50;
 /** A fill follows its answer; by this many reads it has long arrived. */
 const MAX_READS_UNTIL_HIT = 200;
@@ -70,9 +73,9 @@ function printTable(title: string, rows: readonly Observed[]): void {
 }
 
 /** A new pair of valid numbers, so that every run starts with an empty conversation. */
-function freshDraft() {
+function freshNumbers() {
   const number = (): string => `+1415555${String(randomInt(2_000, 9_999))}`;
-  return { fromAddress: number(), toAddress: number(), messageType: MessageType.SMS, body: 'Your table for two is ready.' };
+  return { shop: number(), guest: number() };
 }
 
 async function readAfterInvalidation(client: MessagingClient, method: string, entity: CachedEntity, id: string, read: Read) {
@@ -85,7 +88,11 @@ async function readAfterInvalidation(client: MessagingClient, method: string, en
 }
 
 async function showMessage(client: MessagingClient): Promise<string> {
-  const { message } = await client.messages.sendMessage({ message: freshDraft() });
+  const { shop, guest } = freshNumbers();
+  // Later, so that nothing but this demo changes it.
+  const draft = { fromAddress: shop, toAddress: guest, messageType: MessageType.SMS, body: 'Your table for two is ready.' };
+  const sendAt = timestampFromMs(Date.now() + LATER_MS);
+  const { message } = await client.messages.sendMessage({ message: { ...draft, sendAt } });
   const id = message?.id ?? '';
   const read: Read = (options) => client.messages.getMessage({ id }, options);
   const rows = [await observe('GetMessage, first time', read), await readUntilHit('GetMessage again', read)];
@@ -111,7 +118,10 @@ async function showSpeed(client: MessagingClient): Promise<void> {
   const misses: number[] = [];
   const hits: number[] = [];
   for (let sample = 0; sample < SAMPLES; sample += 1) {
-    const { message } = await client.messages.sendMessage({ message: freshDraft() });
+    const { shop, guest } = freshNumbers();
+    const providerMessageId = randomBytes(16).toString('hex');
+    const received = { provider: Provider.TWILIO, providerMessageId, messageType: MessageType.SMS, fromAddress: guest, toAddress: shop };
+    const { message } = await client.providerEvents.receiveMessage({ ...received, body: 'Is our table ready?' });
     const read: Read = (options) => client.messages.getMessage({ id: message?.id ?? '' }, options);
     misses.push((await observe('', read)).ms);
     await readUntilHit('', read);
@@ -123,13 +133,17 @@ async function showSpeed(client: MessagingClient): Promise<void> {
   );
 }
 
-const address = process.argv[2] ?? (await findRun())?.address?.grpc ?? 'localhost:50051';
+const run = await findRun();
+const address = process.argv[2] ?? run?.address?.grpc ?? 'localhost:50051';
+// Real providers would send real messages.
+const simulator = process.argv[2] === undefined ? run?.address?.simulator : undefined;
 try {
   using client = createMessagingClient(address);
   console.log(`  Service at ${address}`);
   const conversationId = await showMessage(client);
   await showConversation(client, conversationId);
   await showSpeed(client);
+  if (simulator !== undefined) await showDelivery(client, simulator, freshNumbers());
 } catch (error) {
   if (!(error instanceof MessagingError)) throw error;
   console.error(`  No service answers at ${address}: ${error.message}\n  Start one with \`make run\` in another terminal.`);

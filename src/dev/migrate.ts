@@ -1,6 +1,6 @@
 /** `make migrate`: brings the schema of DATABASE_URL up to date and names the migrations it applied. */
 import { ConfigError, readConfig } from '../config.ts';
-import { migrate } from '../db/orm.ts';
+import { migrate } from '../migrate.ts';
 
 try {
   const applied = await migrate(readConfig().database);

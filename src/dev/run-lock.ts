@@ -2,7 +2,7 @@
  * One `make run` per clone. The lock is a listening socket, so it goes with its process however that ends, and whoever finds it
  * taken can ask the holder where it serves.
  */
-import { mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createConnection, createServer } from 'node:net';
 import { text } from 'node:stream/consumers';
 
@@ -13,11 +13,15 @@ const socketPath = '.data/run.sock';
 export interface RunAddress {
   readonly grpc: string;
   readonly http: string;
+  /** URL of the simulator; undefined: real providers. */
+  readonly simulator?: string;
 }
 
 export interface RunState {
   readonly pid: number;
   readonly address?: RunAddress;
+  /** Variables with which another process works beside this one. Secrets of this run alone; the socket is its owner's. */
+  readonly settings?: Readonly<Record<string, string>>;
 }
 
 /** What the running `make run` of this clone says of itself; undefined when none runs. Call it from the root of the clone. */
@@ -33,7 +37,7 @@ export async function findRun(): Promise<RunState | undefined> {
 
 export interface RunLock extends Disposable {
   /** Tells `make demo` and later runs where the service is. */
-  publish(address: RunAddress): void;
+  publish(address: RunAddress, settings: Readonly<Record<string, string>>): void;
 }
 
 /** undefined: another run holds it. */
@@ -51,6 +55,7 @@ export async function takeRunLock(): Promise<RunLock | undefined> {
     server.once('error', reject);
     server.listen(socketPath, resolve);
   });
+  chmodSync(socketPath, 0o600);
   server.unref();
   const release = () => {
     server.close();
@@ -58,8 +63,8 @@ export async function takeRunLock(): Promise<RunLock | undefined> {
   };
   process.once('exit', release);
   return {
-    publish(address) {
-      state = { ...state, address };
+    publish(address, settings) {
+      state = { ...state, address, settings };
     },
     [Symbol.dispose]() {
       process.removeListener('exit', release);

@@ -5,7 +5,7 @@ export interface Welcome extends RunAddress {
   readonly tls: boolean;
 }
 
-export function printWelcome({ grpc, http, tls }: Welcome): void {
+export function printWelcome({ grpc, http, simulator, tls }: Welcome): void {
   const method = 'messaging.v1.MessageService/ListMessages';
   const request = `-d '{"page_size": 5}'`;
   // A certificate for development is rarely one that the machine trusts.
@@ -15,7 +15,7 @@ export function printWelcome({ grpc, http, tls }: Welcome): void {
   gRPC     ${grpc}${tls ? '  (TLS)' : ''}
   health   http://${http}/readyz
   metrics  http://${http}/metrics
-
+${simulator === undefined ? '' : `  provider ${simulator}/simulator  (simulated: messages reach nobody)\n`}
   Try it, in another terminal:
     grpcurl ${grpcurl} ${request} ${grpc} ${method}
     node_modules/.bin/buf curl --protocol grpc ${buf} ${request} ${tls ? 'https' : 'http'}://${grpc}/${method}

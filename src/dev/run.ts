@@ -8,6 +8,7 @@ import { freePort, isPortFree } from './ports.ts';
 import { startPostgres } from './postgres.ts';
 import { startRedis } from './redis.ts';
 import { findRun, takeRunLock } from './run-lock.ts';
+import { startProviders } from './run-providers.ts';
 import { printWelcome } from './run-welcome.ts';
 import { killAllSupervised, supervise } from './supervised-process.ts';
 
@@ -98,6 +99,13 @@ async function startServers(env: NodeJS.ProcessEnv, opened: AsyncDisposableStack
   return { ended: ended.promise };
 }
 
+/** What another worker needs to know to work beside this service. */
+function settingsOf(env: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
+  const shared = ['DATABASE_URL', 'REDIS_HOST', 'REDIS_PORT', 'REDIS_PASSWORD', 'REDIS_TLS', 'PUBLIC_URL'];
+  const isShared = (name: string): boolean => shared.includes(name) || /^(TWILIO|SENDGRID|DISPATCH|PROVIDER|CACHE)_/.test(name);
+  return Object.fromEntries(Object.entries(env).flatMap(([name, value]) => (isShared(name) && value !== undefined ? [[name, value]] : [])));
+}
+
 /** Resolves when it was told to stop; throws when it had to. */
 async function run(): Promise<void> {
   using lock = await takeRunLock();
@@ -115,6 +123,9 @@ async function run(): Promise<void> {
   await using opened = new AsyncDisposableStack();
   const servers = await startServers(env, opened);
   if (stopping.signal.aborted) return;
+  const http = reachable(config.http.host, httpPort);
+  const simulator = await startProviders(env, `http://${http}`);
+  if (simulator !== undefined) opened.use(simulator);
   const service = await supervise({
     command: process.execPath,
     args: [join(repositoryFolder, 'src/main.ts')],
@@ -127,14 +138,14 @@ async function run(): Promise<void> {
   );
 
   const grpc = reachable(config.grpc.host, grpcPort);
-  const http = reachable(config.http.host, httpPort);
   const ends = [stopped, serviceEnded, servers.ended] as const;
   const givenUp = new AbortController();
   opened.defer(() => givenUp.abort());
   let outcome = await Promise.race([...ends, untilReady(`http://${http}/readyz`, givenUp.signal)]);
   if (outcome === 'ready') {
-    lock.publish({ grpc, http });
-    printWelcome({ grpc, http, tls: config.grpc.tls !== undefined });
+    const address = { grpc, http, ...(simulator === undefined ? {} : { simulator: simulator.url }) };
+    lock.publish(address, settingsOf(env));
+    printWelcome({ ...address, tls: config.grpc.tls !== undefined });
     outcome = await Promise.race(ends);
   }
   if (outcome instanceof RunError) {

@@ -53,6 +53,11 @@ export function parseRecipient(text: string, field: string): Address {
   return text.includes('@') ? parseEmail(text, field) : parsePhone(text, field);
 }
 
+/** The address that a row holds as text: it was normalized when it came. */
+export function storedAddress(text: string, channel: Channel): Address {
+  return { channel, text, key: channel === 'email' ? text.toLowerCase() : text };
+}
+
 /** The key of an address of unknown channel, for filters: never throws, an unknown form matches only itself. */
 export function addressKey(text: string): string {
   const trimmed = text.trim();

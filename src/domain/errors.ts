@@ -6,11 +6,15 @@ export type ErrorCode =
   | 'field_invalid'
   | 'address_invalid'
   | 'page_token_invalid'
+  | 'resume_token_invalid'
+  | 'resume_token_expired'
   | 'message_not_found'
   | 'conversation_not_found'
+  | 'webhook_request_not_found'
   | 'request_id_reused'
   | 'etag_mismatch'
   | 'sender_not_allowed'
+  | 'recipient_opted_out'
   | 'status_forbids'
   | 'conversation_closed'
   | 'participants_mismatch'
@@ -63,6 +67,19 @@ export function messageNotFound(ids: readonly string[]): DomainError {
 
 export function conversationNotFound(ids: readonly string[]): DomainError {
   return notFound('conversation_not_found', 'conversation', ids);
+}
+
+export function conversationClosed(id: string): DomainError {
+  return new DomainError('conversation_closed', `conversation ${id} is closed`, { metadata: { conversation_id: id } });
+}
+
+/** `conversationId`: the one that is not between these addresses, or that the parent is in. */
+export function participantsMismatch(message: string, conversationId: string): DomainError {
+  return new DomainError('participants_mismatch', message, { metadata: { conversation_id: conversationId } });
+}
+
+export function webhookRequestNotFound(id: string): DomainError {
+  return new DomainError('webhook_request_not_found', `webhook request ${id} does not exist`, { metadata: { id } });
 }
 
 /** The metadata name all. */

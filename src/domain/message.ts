@@ -26,6 +26,9 @@ export const failureReasons = [
 ] as const;
 export type FailureReason = (typeof failureReasons)[number];
 
+/** Who carries messages of a type. */
+export const providerOf = (messageType: MessageType): Provider => (messageType === 'email' ? 'sendgrid' : 'twilio');
+
 export interface Attachment {
   readonly url: string;
   readonly contentType: string;
@@ -170,8 +173,24 @@ export class Message extends MessageSchema.class {
     if (providerMessageId !== '') this.providerMessageId ??= providerMessageId;
   }
 
-  /** Throws status_forbids unless no provider has been asked to carry it yet. */
-  cancel(at: Date): void {
+  /** Counts a submission that begins now. */
+  beginAttempt(): void {
+    this.attemptCount += 1;
+    this.nextAttemptAt = null;
+  }
+
+  /** Plans the next submission. */
+  postpone(until: Date): void {
+    this.nextAttemptAt = until;
+  }
+
+  /** Throws status_forbids unless it is PENDING. `isOpen`: a provider is being asked to carry it, or may have it without our knowing. */
+  cancel(at: Date, isOpen: boolean): void {
+    if (isOpen && this.status === 'pending') {
+      throw new DomainError('status_forbids', `message ${this.id} is being handed to its provider; it can no longer be canceled`, {
+        metadata: { status: this.status, allowed: 'pending' },
+      });
+    }
     if (this.statusAfter({ kind: 'canceled' }) === this.status) throw statusForbids(this, 'canceled', 'pending');
     this.apply({ kind: 'canceled' }, at);
   }
@@ -189,6 +208,7 @@ export class Message extends MessageSchema.class {
     this.apply({ kind: 'retried' }, at);
     this.sendAt = null;
     this.expireAt = new Date(at.getTime() + validityMs);
+    this.nextAttemptAt = at;
   }
 }
 MessageSchema.setClass(Message);

@@ -2,9 +2,12 @@
 
 import type { Channel } from './address.ts';
 import type { Conversation, ConversationFields, ConversationStatus, Participants } from './conversation.ts';
+import type { DeliveryTx, Outgoing } from './delivery-ports.ts';
 import type { Direction, Message, MessageFields, MessageStatus, MessageType, Provider } from './message.ts';
 import type { MessageEvent, MessageEventFields } from './message-event.ts';
+import type { SuppressionTx } from './suppression-ports.ts';
 import type { ConversationView, MessageEventView, MessageView, StatisticsView } from './views.ts';
+import type { WebhookTx } from './webhook-ports.ts';
 
 export interface Clock {
   now(): Date;
@@ -253,7 +256,7 @@ export interface Appended {
  * One running transaction. Conversation rows are locked before message rows, so that transactions cannot wait for each other in a
  * circle. Entities are changed in place and written at commit.
  */
-export interface Tx {
+export interface Tx extends DeliveryTx, SuppressionTx, WebhookTx<Tx> {
   /** Waits until no other transaction holds this name; held until the end of this one. */
   lockName(name: string): Promise<void>;
   /** Waits for a running transaction with the same key. Keys are forgotten after 7 days. */
@@ -271,8 +274,11 @@ export interface Tx {
   addConversation(fresh: ConversationFields): Conversation;
   addMessage(fields: MessageFields): Message;
   addEvent(fields: MessageEventFields): MessageEvent;
-  /** Writes a message and its first event at once. For messages that this transaction does not change; others are added as entities. */
-  storeMessage(message: MessageFields, first: MessageEventFields): Promise<void>;
+  /**
+   * Writes a message, its first event and, of one that goes out, its job at once. For messages that this transaction does not change;
+   * others are added as entities. Returns since when the recipient of one that goes out has been suppressed: then it must not commit.
+   */
+  storeMessage(message: MessageFields, first: MessageEventFields, outgoing?: Outgoing): Promise<Date | undefined>;
   findConversation(id: string): Promise<Conversation | undefined>;
   lockConversation(id: string): Promise<Conversation | undefined>;
   findMessage(id: string): Promise<Message | undefined>;

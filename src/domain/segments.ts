@@ -14,14 +14,21 @@ const EXTENSION = new Set('\f^{}\\[~]|€');
 
 const MAX_REPORTED = 16;
 
-/** Splits units that must not be torn apart (an escape pair, a surrogate pair) over segments of a fixed size. */
-function segmentsOf(unitSizes: readonly number[], single: number, multiple: number): number {
-  const total = unitSizes.reduce((sum, size) => sum + size, 0);
-  if (total <= single) return 1;
+/** One segment alone, and each of several: the header that joins them takes room. */
+const SEPTETS = { single: 160, multiple: 153 } as const;
+const UCS2_UNITS = { single: 70, multiple: 67 } as const;
+
+/** Makes no difference where what people take for one character ends; a name is asked for. */
+const GRAPHEMES = new Intl.Segmenter('en', { granularity: 'grapheme' });
+
+/** An escape and what it stands before are not torn apart. */
+function gsmSegments(characters: readonly string[]): number {
+  const sizes = characters.map((character) => (EXTENSION.has(character) ? 2 : 1));
+  if (sizes.reduce((sum, size) => sum + size, 0) <= SEPTETS.single) return 1;
   let segments = 1;
   let used = 0;
-  for (const size of unitSizes) {
-    if (used + size > multiple) {
+  for (const size of sizes) {
+    if (used + size > SEPTETS.multiple) {
       segments += 1;
       used = 0;
     }
@@ -30,18 +37,32 @@ function segmentsOf(unitSizes: readonly number[], single: number, multiple: numb
   return segments;
 }
 
+/** What people take for one character is not torn apart, as in Twilio's own counter, unless it is longer than a segment. */
+function ucs2Segments(body: string): number {
+  if (body.length <= UCS2_UNITS.single) return 1;
+  const graphemes = GRAPHEMES.segment(body);
+  let segments = 1;
+  // Each round moves on, by a segment or almost.
+  for (let start = 0; body.length - start > UCS2_UNITS.multiple; segments += 1) {
+    start = borderBefore(body, graphemes, start, start + UCS2_UNITS.multiple);
+  }
+  return segments;
+}
+
+/** The last place in (start, end] where the text may be cut. */
+function borderBefore(body: string, graphemes: Intl.Segments, start: number, end: number): number {
+  const isLineBreak = body[end - 1] === '\r' && body[end] === '\n';
+  const border = isLineBreak ? end : (graphemes.containing(end)?.index ?? end);
+  if (border > start) return border;
+  return isLowSurrogate(body.charCodeAt(end)) ? end - 1 : end;
+}
+
+const isLowSurrogate = (unit: number): boolean => unit >= 0xdc00 && unit <= 0xdfff;
+
 /** An empty body still takes one segment. */
 export function segment(body: string): Segmentation {
   const characters = [...body];
   const foreign = characters.filter((character) => !BASIC.has(character) && !EXTENSION.has(character));
-  if (foreign.length === 0) {
-    const sizes = characters.map((character) => (EXTENSION.has(character) ? 2 : 1));
-    return { encoding: 'gsm7', segmentCount: segmentsOf(sizes, 160, 153), nonGsmCharacters: [] };
-  }
-  const sizes = characters.map((character) => character.length);
-  return {
-    encoding: 'ucs2',
-    segmentCount: segmentsOf(sizes, 70, 67),
-    nonGsmCharacters: [...new Set(foreign)].slice(0, MAX_REPORTED),
-  };
+  if (foreign.length === 0) return { encoding: 'gsm7', segmentCount: gsmSegments(characters), nonGsmCharacters: [] };
+  return { encoding: 'ucs2', segmentCount: ucs2Segments(body), nonGsmCharacters: [...new Set(foreign)].slice(0, MAX_REPORTED) };
 }

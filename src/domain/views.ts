@@ -1,6 +1,6 @@
 /** Entity -> the protobuf message that is cached, returned and streamed. The one place that knows both shapes. */
 import { create, type JsonObject as ProtoJsonObject } from '@bufbuild/protobuf';
-import { type Timestamp, timestampFromDate } from '@bufbuild/protobuf/wkt';
+import { type Timestamp, timestampFromDate, timestampMs } from '@bufbuild/protobuf/wkt';
 import {
   type Conversation as ConversationMessage,
   ConversationSchema,
@@ -26,30 +26,47 @@ import {
   type Segmentation as SegmentationMessage,
   SegmentationSchema,
 } from '../../gen/messaging/v1/message_pb.js';
+import {
+  type WebhookRequest as WebhookRequestMessage,
+  WebhookRequestSchema,
+  WebhookRequest_State as WebhookStateProto,
+} from '../../gen/messaging/v1/provider_event_service_pb.js';
+import {
+  type Suppression as SuppressionMessage,
+  SuppressionSchema,
+  Suppression_Source as SuppressionSourceProto,
+} from '../../gen/messaging/v1/suppression_service_pb.js';
 import { type ConversationFields, type ConversationStatus, etagOf, versionOfEtag } from './conversation.ts';
 import type { Direction, Failure, FailureReason, MessageFields, MessageStatus, MessageType, Provider } from './message.ts';
 import type { EventType, MessageEventFields } from './message-event.ts';
 import type { Segmentation } from './segments.ts';
+import type { SuppressionFields, SuppressionSource } from './suppression.ts';
+import type { WebhookRequestFields, WebhookState } from './webhook-request.ts';
 
 export type MessageView = Readonly<MessageMessage>;
 export type MessageEventView = Readonly<MessageEventMessage>;
 export type ConversationView = Readonly<ConversationMessage>;
 export type StatisticsView = Readonly<ConversationStatistics>;
 export type SegmentationView = Readonly<SegmentationMessage>;
+export type SuppressionView = Readonly<SuppressionMessage>;
+export type WebhookRequestView = Readonly<WebhookRequestMessage>;
 
 export const providerProto = { twilio: ProviderProto.TWILIO, sendgrid: ProviderProto.SENDGRID } satisfies Record<Provider, ProviderProto>;
-const directionProto = { inbound: DirectionProto.INBOUND, outbound: DirectionProto.OUTBOUND } satisfies Record<Direction, DirectionProto>;
+export const directionProto = { inbound: DirectionProto.INBOUND, outbound: DirectionProto.OUTBOUND } satisfies Record<
+  Direction,
+  DirectionProto
+>;
 export const typeProto = { sms: MessageTypeProto.SMS, mms: MessageTypeProto.MMS, email: MessageTypeProto.EMAIL } satisfies Record<
   MessageType,
   MessageTypeProto
 >;
-const statusProto = {
+export const statusProto = {
   pending: MessageStatusProto.PENDING,
   sent: MessageStatusProto.SENT,
   delivered: MessageStatusProto.DELIVERED,
   failed: MessageStatusProto.FAILED,
 } satisfies Record<MessageStatus, MessageStatusProto>;
-const conversationStatusProto = {
+export const conversationStatusProto = {
   active: ConversationStatusProto.ACTIVE,
   archived: ConversationStatusProto.ARCHIVED,
   closed: ConversationStatusProto.CLOSED,
@@ -77,6 +94,20 @@ const eventTypeProto = {
   retried: MessageEvent_Type.RETRIED,
   failed: MessageEvent_Type.FAILED,
 } satisfies Record<EventType, MessageEvent_Type>;
+const sourceProto = {
+  keyword: SuppressionSourceProto.KEYWORD,
+  unsubscribe: SuppressionSourceProto.UNSUBSCRIBE,
+  spam_report: SuppressionSourceProto.SPAM_REPORT,
+  hard_bounce: SuppressionSourceProto.HARD_BOUNCE,
+  provider: SuppressionSourceProto.PROVIDER,
+  manual: SuppressionSourceProto.MANUAL,
+} satisfies Record<SuppressionSource, SuppressionSourceProto>;
+const webhookStateProto = {
+  received: WebhookStateProto.RECEIVED,
+  processed: WebhookStateProto.PROCESSED,
+  unmatched: WebhookStateProto.UNMATCHED,
+  quarantined: WebhookStateProto.QUARANTINED,
+} satisfies Record<WebhookState, WebhookStateProto>;
 
 const optionalTime = <Name extends string>(name: Name, date: Date | null | undefined): { [Key in Name]?: Timestamp } =>
   date == null ? {} : ({ [name]: timestampFromDate(date) } as { [Key in Name]: Timestamp });
@@ -86,9 +117,26 @@ export function versionOf(view: { readonly etag: string }): number {
   return versionOfEtag(view.etag);
 }
 
+const msOf = (time: Timestamp | undefined): number => (time === undefined ? Number.NaN : timestampMs(time));
+
+/** What lists of messages are ordered by, and filters compare, in ms. */
+export function createdAtMsOf({ createdAt }: MessageView): number {
+  return msOf(createdAt);
+}
+
+/** What lists of conversations are ordered by, and filters compare, in ms. */
+export function activeAtMsOf({ lastMessageAt, createdAt }: ConversationView): number {
+  return msOf(lastMessageAt ?? createdAt);
+}
+
 /** True of a message whose fate is known: hardly anything changes it any more. */
 export function isTerminal({ status }: MessageView): boolean {
   return status === MessageStatusProto.DELIVERED || status === MessageStatusProto.FAILED;
+}
+
+/** True of a conversation that takes no more messages. */
+export function isClosed({ status }: ConversationView): boolean {
+  return status === ConversationStatusProto.CLOSED;
 }
 
 function failureMessage(failure: Failure) {
@@ -181,6 +229,19 @@ export function toConversationView(fields: ConversationFields): ConversationView
   );
 }
 
+export function toSuppressionView(fields: SuppressionFields): SuppressionView {
+  return Object.freeze(
+    create(SuppressionSchema, {
+      address: fields.address,
+      channelType: typeProto[fields.channel],
+      fromAddress: fields.fromAddress,
+      source: sourceProto[fields.source],
+      messageId: fields.messageId ?? '',
+      createdAt: timestampFromDate(fields.createdAt),
+    }),
+  );
+}
+
 export interface StatisticsFields {
   readonly conversationId: string;
   readonly inbound: number;
@@ -201,6 +262,24 @@ export function toStatisticsView(fields: StatisticsFields): StatisticsView {
       outboundByStatus: Object.fromEntries(Object.entries(fields.outboundByStatus).map(([status, count]) => [status, BigInt(count)])),
       averageSendLatencyMs: fields.averageSendLatencyMs,
       averageDeliveryLatencyMs: fields.averageDeliveryLatencyMs,
+    }),
+  );
+}
+
+/** Without the body when the fields have none. */
+export function toWebhookRequestView(fields: Omit<WebhookRequestFields, 'body'> & { readonly body?: Uint8Array }): WebhookRequestView {
+  const { id, path, contentType, error, receivedAt, body } = fields;
+  return Object.freeze(
+    create(WebhookRequestSchema, {
+      id,
+      provider: providerProto[fields.provider],
+      path,
+      contentType,
+      ...(body === undefined ? {} : { body: new Uint8Array(body) }),
+      state: webhookStateProto[fields.state],
+      error,
+      receivedAt: timestampFromDate(receivedAt),
+      ...optionalTime('processedAt', fields.processedAt),
     }),
   );
 }

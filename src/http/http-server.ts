@@ -1,4 +1,4 @@
-/** Plain HTTP for probes and metrics: /healthz, /readyz, /metrics. */
+/** Plain HTTP for probes and metrics, /healthz, /readyz, /metrics, and for what is posted here. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 
@@ -20,6 +20,8 @@ export interface HttpServerOptions {
   ready(): Promise<readonly Dependency[]>;
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
   isDraining(): boolean;
+  /** By path; undefined: nothing may be posted. */
+  readonly posts?: ReadonlyMap<string, PostRoute>;
   /** Longest wait for ready() and metrics(); then the answer is 503 or 500. Default 2,000. */
   readonly answerTimeoutMs?: number;
 }
@@ -28,24 +30,28 @@ export interface HttpServer extends AsyncDisposable {
   readonly port: number;
 }
 
-interface Answer {
+export interface Answer {
   readonly status: number;
   readonly contentType: string;
   readonly text: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/** Reads the body itself, within limits of its own. undefined: whoever asked is gone. */
+export type PostRoute = (request: IncomingMessage) => Promise<Answer | undefined>;
+
 const LIMITS = {
   maxHeaderSize: 8 * 1_024,
   headersTimeout: 5_000,
-  requestTimeout: 5_000,
+  // For bodies; whoever reads one has a shorter limit.
+  requestTimeout: 30_000,
   keepAliveTimeout: 10_000,
   connectionsCheckingInterval: 1_000,
 };
 const MAX_CONNECTIONS = 256;
 const CLOSE_TIMEOUT_MS = 1_000;
 
-function json(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
+export function json(status: number, value: unknown, headers: Readonly<Record<string, string>> = {}): Answer {
   return { status, contentType: 'application/json; charset=utf-8', text: `${JSON.stringify(value)}\n`, headers };
 }
 
@@ -93,8 +99,7 @@ function routes(options: HttpServerOptions): ReadonlyMap<string, () => Answer | 
 function send(request: IncomingMessage, response: ServerResponse, answer: Answer): void {
   const body = Buffer.from(answer.text);
   response.writeHead(answer.status, {
-    'content-type': answer.contentType,
-    'content-length': body.byteLength,
+    ...(answer.status === 204 ? {} : { 'content-type': answer.contentType, 'content-length': body.byteLength }),
     'cache-control': 'no-store',
     'x-content-type-options': 'nosniff',
     ...answer.headers,
@@ -108,11 +113,17 @@ const hasBody = ({ headers }: IncomingMessage): boolean =>
 /** Throws when the port cannot be bound. Disposing stops accepting, lets running requests end for a second, then cuts them off. */
 export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
   const paths = routes(options);
-  const answerTo = async (request: IncomingMessage): Promise<Answer> => {
+  const posts = options.posts ?? new Map<string, PostRoute>();
+  const answerTo = async (request: IncomingMessage): Promise<Answer | undefined> => {
     const [path = ''] = (request.url ?? '').split('?', 1);
+    const post = posts.get(path);
+    if (post !== undefined) {
+      if (request.method === 'POST') return await post(request);
+      return json(405, { error: 'method not allowed' }, { allow: 'POST', connection: 'close' });
+    }
     const route = paths.get(path);
     // Whatever is refused may have a body that nobody will read, so its connection ends with the answer.
-    if (route === undefined) return json(404, { error: 'not found', paths: [...paths.keys()] }, { connection: 'close' });
+    if (route === undefined) return json(404, { error: 'not found', paths: [...paths.keys(), ...posts.keys()] }, { connection: 'close' });
     if (request.method !== 'GET' && request.method !== 'HEAD') {
       return json(405, { error: 'method not allowed' }, { allow: 'GET, HEAD', connection: 'close' });
     }
@@ -123,6 +134,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     answerTo(request)
       .catch(() => json(500, { error: 'internal error' }))
       .then((answer) => {
+        if (answer === undefined) return void response.destroy();
         if (!server.listening) response.setHeader('connection', 'close');
         send(request, response, answer);
       })

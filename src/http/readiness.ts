@@ -1,3 +1,4 @@
+import type { ProviderHealth } from '../domain/provider-client.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Dependency } from './http-server.ts';
 
@@ -6,6 +7,8 @@ export interface ReadinessOptions {
   readonly database: () => Promise<void>;
   /** Throws when Redis cannot serve; undefined when the cache is off. */
   readonly redis: (() => Promise<void>) | undefined;
+  /** Of the providers that this process sends through. */
+  readonly providers?: () => readonly ProviderHealth[];
   readonly onChange: (ready: boolean) => void;
   readonly log: Log;
 }
@@ -26,11 +29,19 @@ async function ask(name: string, required: boolean, question: (() => Promise<voi
   }
 }
 
+function ofProvider({ provider, breaker }: ProviderHealth): Dependency {
+  const ok = breaker !== 'open';
+  return { name: provider, required: false, ok, detail: ok ? 'is used' : 'is not asked for a while; its messages wait' };
+}
+
 /** Asks the dependencies every second and reports when the service becomes able or unable to serve. */
-export function watchReadiness({ database, redis, onChange, log }: ReadinessOptions): Readiness {
+export function watchReadiness({ database, redis, providers = () => [], onChange, log }: ReadinessOptions): Readiness {
   const stopping = new AbortController();
   let ready: boolean | undefined;
-  const check = (): Promise<readonly Dependency[]> => Promise.all([ask('postgresql', true, database), ask('redis', false, redis)]);
+  const check = async (): Promise<readonly Dependency[]> => {
+    const asked = await Promise.all([ask('postgresql', true, database), ask('redis', false, redis)]);
+    return [...asked, ...providers().map(ofProvider)];
+  };
 
   async function watch(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {

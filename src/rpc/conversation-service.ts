@@ -1,18 +1,28 @@
+import type { MessageInitShape } from '@bufbuild/protobuf';
 import type { ServiceImpl } from '@connectrpc/connect';
-import { ConversationFilterSchema, ConversationInclude, type ConversationService } from '../../gen/messaging/v1/conversation_service_pb.js';
+import {
+  ConversationFilterSchema,
+  ConversationInclude,
+  type ConversationService,
+  type WatchConversationsResponseSchema,
+} from '../../gen/messaging/v1/conversation_service_pb.js';
 import { fieldInvalid } from '../domain/errors.ts';
 import type { JsonObject } from '../domain/json.ts';
 import type { createChangeConversation } from '../services/change-conversation.ts';
 import type { createCreateConversation } from '../services/create-conversation.ts';
 import type { createReadConversations } from '../services/read-conversations.ts';
+import type { ConversationChange, createWatchConversations } from '../services/watch-conversations.ts';
+import type { WatchItem } from '../services/watch-stream.ts';
 import { callerOf, tellSource } from './call.ts';
 import { filterDigest, nextPageToken, pageRequestOf, SEARCH_PAGES } from './page-token.ts';
 import { channelOf, conversationFilterOf, idOf, idsOf, optionalId, stalenessOf } from './requests.ts';
+import { watchRequestOf, watchToken } from './watch-token.ts';
 
 export interface ConversationServiceOptions {
   readonly createConversation: ReturnType<typeof createCreateConversation>;
   readonly readConversations: ReturnType<typeof createReadConversations>;
   readonly changeConversation: ReturnType<typeof createChangeConversation>;
+  readonly watchConversations: Pick<ReturnType<typeof createWatchConversations>, 'stream'>;
 }
 
 /** Whether an update mask asks for a field; an empty mask asks for what is populated. */
@@ -20,8 +30,18 @@ function isMasked(paths: readonly string[], name: string, populated: boolean): b
   return paths.length === 0 ? populated : paths.includes('*') || paths.includes(name);
 }
 
+function watched(item: WatchItem<ConversationChange>, digest: string): MessageInitShape<typeof WatchConversationsResponseSchema> {
+  const resumeToken = watchToken(item.position, 'conversations', digest);
+  if (item.kind === 'progress') {
+    return { payload: { case: 'progress', value: { initialStateComplete: item.isInitialStateComplete } }, resumeToken };
+  }
+  const { change } = item;
+  if (change.kind === 'deleted') return { payload: { case: 'deleted', value: { id: change.deleted.id } }, resumeToken };
+  return { payload: { case: 'conversation', value: change.conversation }, resumeToken };
+}
+
 export function conversationService(options: ConversationServiceOptions): Partial<ServiceImpl<typeof ConversationService>> {
-  const { createConversation, readConversations, changeConversation } = options;
+  const { createConversation, readConversations, changeConversation, watchConversations } = options;
   return {
     async createConversation(request, context) {
       const { conversation, created } = await createConversation(
@@ -100,6 +120,13 @@ export function conversationService(options: ConversationServiceOptions): Partia
 
     async getConversationStatistics({ id }) {
       return { statistics: await readConversations.statistics(idOf(id)) };
+    },
+
+    async *watchConversations(request, { signal }) {
+      const digest = filterDigest(ConversationFilterSchema, request.filter);
+      const filter = conversationFilterOf(request.filter, ['active']);
+      const query = { ...watchRequestOf(request, 'conversations', digest), filter };
+      for await (const item of watchConversations.stream(query, signal)) yield watched(item, digest);
     },
   };
 }

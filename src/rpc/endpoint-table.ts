@@ -1,4 +1,4 @@
-import type { DescMethod, DescMethodUnary } from '@bufbuild/protobuf';
+import type { DescMethod } from '@bufbuild/protobuf';
 import { MethodOptions_IdempotencyLevel as IdempotencyLevel } from '@bufbuild/protobuf/wkt';
 import { type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
@@ -31,17 +31,18 @@ export const COMPRESS_MIN_BYTES = 1_024;
 /** JSON that names what this server does not know is refused, as protobuf's JSON mapping asks: a misspelt field must not be ignored. */
 const JSON_OPTIONS = { ignoreUnknownFields: false, textDecoder: new TextDecoder('utf-8', { fatal: true }) };
 
-/** The unary methods that `routes` implement, by path. Those with options of their own, which only Connect knows to heed, are left out. */
+/** The methods with one request that `routes` implement, by path. Those with options of their own, which only Connect knows to heed, are left out. */
 function leanMethods(routes: Routes): ReadonlyMap<string, LeanMethod> {
   const methods = new Map<string, LeanMethod>();
   const add = (desc: DescMethod, implementation: unknown, options: unknown): void => {
-    if (desc.methodKind !== 'unary' || typeof implementation !== 'function' || options !== undefined) return;
-    const unary = desc as DescMethodUnary;
+    const hasOneRequest = desc.methodKind === 'unary' || desc.methodKind === 'server_streaming';
+    if (!hasOneRequest || typeof implementation !== 'function' || options !== undefined) return;
+    const known = desc as LeanMethod['desc'];
     const isRead = desc.idempotency === IdempotencyLevel.NO_SIDE_EFFECTS;
     methods.set(`/${fullName(desc)}`, {
-      desc: unary,
+      desc: known,
       handle: implementation as LeanMethod['handle'],
-      encode: frameEncoder(unary.output),
+      encode: frameEncoder(known.output),
       checked: isRead ? createCheckedRequests() : undefined,
     });
   };

@@ -1,13 +1,14 @@
 /** What a path leads to, found once at the start. */
-import type { DescMethod, DescMethodUnary } from '@bufbuild/protobuf';
+import type { DescMethod, DescMethodServerStreaming, DescMethodUnary } from '@bufbuild/protobuf';
 import type { HandlerContext } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import type { RpcCounts } from '../telemetry/metrics.ts';
 import type { CheckedRequests } from './checked-requests.ts';
 
-/** A unary method as the lean lane calls it. */
+/** A method as the lean lane calls it. */
 export interface LeanMethod {
-  readonly desc: DescMethodUnary;
+  readonly desc: DescMethodUnary | DescMethodServerStreaming;
+  /** Returns the answer, or a promise of it; of a stream an iterable of answers. */
   readonly handle: (request: never, context: HandlerContext) => unknown;
   readonly encode: (answer: never) => Buffer;
   /** undefined: of a method with side effects. */

@@ -13,12 +13,16 @@ const GRPC_CODE = {
   field_invalid: Code.InvalidArgument,
   address_invalid: Code.InvalidArgument,
   page_token_invalid: Code.InvalidArgument,
+  resume_token_invalid: Code.InvalidArgument,
+  resume_token_expired: Code.OutOfRange,
   message_not_found: Code.NotFound,
   conversation_not_found: Code.NotFound,
+  webhook_request_not_found: Code.NotFound,
   request_id_reused: Code.AlreadyExists,
   conversation_exists: Code.AlreadyExists,
   etag_mismatch: Code.Aborted,
   sender_not_allowed: Code.FailedPrecondition,
+  recipient_opted_out: Code.FailedPrecondition,
   status_forbids: Code.FailedPrecondition,
   conversation_closed: Code.FailedPrecondition,
   participants_mismatch: Code.FailedPrecondition,
@@ -41,6 +45,7 @@ const RETRY_AFTER_MS: Partial<Record<Reason, number>> = { storage_unavailable: 1
 const RESOURCE: Partial<Record<Reason, string>> = {
   message_not_found: 'messaging.v1.Message',
   conversation_not_found: 'messaging.v1.Conversation',
+  webhook_request_not_found: 'messaging.v1.WebhookRequest',
 };
 
 const DOMAIN = 'messaging.v1';

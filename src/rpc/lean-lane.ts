@@ -1,9 +1,10 @@
 /**
- * The lane for unary gRPC calls: the same handlers and steps as Connect's, without its pipeline of async iterators, which costs several
- * times what the call itself does. What is not plain and well formed goes to Connect, before a handler has seen it.
+ * The lane for plain gRPC calls with one request: the same handlers and steps as Connect's, without its pipeline of async iterators, which
+ * costs several times what the call itself does, and of a stream 40 KB for as long as it is open. What is not plain and well formed goes
+ * to Connect, before a handler has seen it.
  */
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import { fromBinary } from '@bufbuild/protobuf';
+import { type DescMethod, fromBinary } from '@bufbuild/protobuf';
 import { ConnectError } from '@connectrpc/connect';
 import { type Compression, compressionNegotiate } from '@connectrpc/connect/protocol';
 import type { Log } from '../telemetry/log.ts';
@@ -111,6 +112,17 @@ function onWantTrailers(this: CalledStream): void {
   this.sendTrailers(call.ending.trailers);
 }
 
+/** Resolves when there is room for more, or nobody left to write to. */
+function drained(stream: ServerHttp2Stream): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const settle = (): void => {
+    stream.off('drain', settle).off('close', settle);
+    resolve();
+  };
+  stream.on('drain', settle).on('close', settle);
+  return promise;
+}
+
 export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: LeanLaneParts): LeanLane {
   const { maxRequestBytes, maxResponseBytes, acceptCompression, compressMinBytes } = limits;
   const negotiate = remembered((accepted) => compressionNegotiate([...acceptCompression], null, accepted, 'grpc-accept-encoding').response);
@@ -120,28 +132,30 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     return accepted === undefined ? undefined : (negotiate(String(accepted)) ?? undefined);
   }
 
-  function respond(call: Call, { askedHeader }: LeanContext, compression: Compression | undefined, frame: Buffer | undefined): void {
-    const { stream } = call;
+  /** Writes the headers of an answer. */
+  function open(call: Call, { askedHeader }: LeanContext, compression: Compression | undefined): void {
     // As a list Node takes them as they are, and need not copy them.
     const headers = [':status', '200', 'content-type', CONTENT_TYPE];
     if (askedHeader !== undefined) for (const [name, value] of askedHeader) if (name !== 'content-type') headers.push(name, value);
     if (compression !== undefined) headers.push('grpc-encoding', compression.name);
     if (call.metadata !== undefined && call.code === 'OK') headers.push(...call.metadata);
-    stream.on('wantTrailers', onWantTrailers).respond(headers, WITH_TRAILERS);
-    stream.end(frame);
+    call.stream.on('wantTrailers', onWantTrailers).respond(headers, WITH_TRAILERS);
   }
 
-  function fail(call: Call, context: LeanContext, compression: Compression | undefined, error: ConnectError): void {
-    if (call.told !== undefined || call.stream.destroyed) return;
-    call.ending = { outcome: error.code, trailers: fieldsOf(setGrpcStatus(new Headers(context.askedTrailer), error)) };
-    respond(call, context, compression, undefined);
-  }
+  const isOver = ({ told, stream }: Call): boolean => told !== undefined || stream.destroyed;
 
-  function succeed(call: Call, context: LeanContext, compression: Compression | undefined, frame: Buffer): void {
-    if (call.told !== undefined || call.stream.destroyed) return;
+  /** Writes what is left of an answer: its headers unless they are sent, the last frame, and how it ends. */
+  function end(
+    call: Call,
+    context: LeanContext,
+    compression: Compression | undefined,
+    { error, frame }: { readonly error?: ConnectError | undefined; readonly frame?: Buffer },
+  ): void {
     const { askedTrailer: trailer } = context;
-    call.ending = trailer === undefined ? OK : { outcome: 'OK', trailers: { ...fieldsOf(trailer), ...OK.trailers } };
-    respond(call, context, compression, frame);
+    if (error !== undefined) call.ending = { outcome: error.code, trailers: fieldsOf(setGrpcStatus(new Headers(trailer), error)) };
+    else call.ending = trailer === undefined ? OK : { outcome: 'OK', trailers: { ...fieldsOf(trailer), ...OK.trailers } };
+    if (!call.stream.headersSent) open(call, context, compression);
+    call.stream.end(frame);
   }
 
   function encodeAnswer({ desc, encode }: LeanMethod, answer: unknown): Buffer | ConnectError {
@@ -162,6 +176,15 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     if (bytes !== undefined) checked?.remember(bytes, message);
   }
 
+  function isCompressed(frame: Buffer, compression: Compression | undefined): compression is Compression {
+    return compression !== undefined && frame.byteLength - FRAME_HEAD_BYTES >= compressMinBytes;
+  }
+
+  function reportUnwritten(call: Call, desc: DescMethod, error: unknown): void {
+    log.warn({ rpc: fullName(desc), err: error }, 'an answer could not be written');
+    endWithError(call, errorWith('internal', 'internal error'));
+  }
+
   async function run(call: Call, method: LeanMethod, request: LeanRequest): Promise<void> {
     const { desc, handle } = method;
     const context = new LeanContext(call, desc);
@@ -176,13 +199,47 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     try {
       const encoded = outcome instanceof ConnectError ? outcome : encodeAnswer(method, outcome);
       const compression = compressionFor(call);
-      if (encoded instanceof ConnectError) fail(call, context, compression, encoded);
-      else if (compression === undefined || encoded.byteLength - FRAME_HEAD_BYTES < compressMinBytes)
-        succeed(call, context, compression, encoded);
-      else succeed(call, context, compression, frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1));
+      const isPlainFrame = encoded instanceof ConnectError || !isCompressed(encoded, compression);
+      const frame = isPlainFrame ? encoded : frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1);
+      if (isOver(call)) return;
+      end(call, context, compression, frame instanceof ConnectError ? { error: frame } : { frame });
     } catch (error) {
-      log.warn({ rpc: fullName(desc), err: error }, 'an answer could not be written');
-      endWithError(call, errorWith('internal', 'internal error'));
+      reportUnwritten(call, desc, error);
+    }
+  }
+
+  /** Asks the handler for the next item when the caller has room for it. */
+  async function runStream(call: Call, method: LeanMethod, request: LeanRequest): Promise<void> {
+    const { desc, handle } = method;
+    const context = new LeanContext(call, desc);
+    const compression = compressionFor(call);
+    let failure: ConnectError | undefined;
+    clearTimeout(call.requestTimer);
+    try {
+      check(method, request);
+      for await (const item of handle(request.message as never, context) as AsyncIterable<unknown>) {
+        call.code = 'OK';
+        const encoded = encodeAnswer(method, item);
+        if (encoded instanceof ConnectError) {
+          failure = encoded;
+          break;
+        }
+        const frame = isCompressed(encoded, compression)
+          ? frameOf(await compression.compress(encoded.subarray(FRAME_HEAD_BYTES)), 1)
+          : encoded;
+        if (isOver(call)) return;
+        if (!call.stream.headersSent) open(call, context, compression);
+        if (!call.stream.write(frame)) await drained(call.stream);
+        if (isOver(call)) return;
+      }
+      call.code ??= 'OK';
+    } catch (error) {
+      failure = steps.failureOf(error, desc, call, context.usedSignal);
+    }
+    try {
+      if (!isOver(call)) end(call, context, compression, { error: failure });
+    } catch (error) {
+      reportUnwritten(call, desc, error);
     }
   }
 
@@ -219,7 +276,7 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     const { method, chunks, request } = body;
     if (request === undefined) handOver(call, bodyOf(chunks, this));
     // The stream's events come from outside of any call.
-    else call.span.run(() => void run(call, method, request));
+    else call.span.run(() => void (method.desc.methodKind === 'unary' ? run : runStream)(call, method, request));
   }
 
   return {

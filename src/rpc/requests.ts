@@ -11,12 +11,15 @@ import {
   Provider as ProviderProto,
 } from '../../gen/messaging/v1/message_pb.js';
 import type { MessageFilter as MessageFilterMessage, OutboundMessage } from '../../gen/messaging/v1/message_service_pb.js';
+import { type ListWebhookRequestsRequest, WebhookRequest_State } from '../../gen/messaging/v1/provider_event_service_pb.js';
 import { addressKey, type Channel } from '../domain/address.ts';
 import type { ConversationStatus } from '../domain/conversation.ts';
 import { fieldInvalid } from '../domain/errors.ts';
 import type { JsonObject } from '../domain/json.ts';
 import type { Attachment, Direction, EmailContent, MessageStatus, MessageType, Provider } from '../domain/message.ts';
 import type { ConversationFilter, MessageFilter, ReadOptions } from '../domain/ports.ts';
+import type { WebhookFilter } from '../domain/webhook-ports.ts';
+import type { WebhookState } from '../domain/webhook-request.ts';
 import type { OutboundDraft } from '../services/outbound-draft.ts';
 
 const TYPES: Partial<Record<MessageTypeProto, MessageType>> = {
@@ -42,6 +45,12 @@ const CONVERSATION_STATUSES: Partial<Record<ConversationStatusProto, Conversatio
 const PROVIDERS: Partial<Record<ProviderProto, Provider>> = {
   [ProviderProto.TWILIO]: 'twilio',
   [ProviderProto.SENDGRID]: 'sendgrid',
+};
+const WEBHOOK_STATES: Partial<Record<WebhookRequest_State, WebhookState>> = {
+  [WebhookRequest_State.RECEIVED]: 'received',
+  [WebhookRequest_State.PROCESSED]: 'processed',
+  [WebhookRequest_State.UNMATCHED]: 'unmatched',
+  [WebhookRequest_State.QUARANTINED]: 'quarantined',
 };
 
 function known<T>(value: T | undefined, field: string): T {
@@ -135,5 +144,12 @@ export function conversationFilterOf(
     ...(filter.participant === '' ? {} : { participant: addressKey(filter.participant) }),
     ...(filter.channelType === MessageTypeProto.UNSPECIFIED ? {} : { channelType: channelOf(filter.channelType, 'filter.channel_type') }),
     ...(activeAfter === undefined ? {} : { activeAfter }),
+  };
+}
+
+export function webhookFilterOf({ provider, state }: ListWebhookRequestsRequest): WebhookFilter {
+  return {
+    ...(provider === ProviderProto.UNSPECIFIED ? {} : { provider: providerOf(provider, 'provider') }),
+    ...(state === WebhookRequest_State.UNSPECIFIED ? {} : { state: known(WEBHOOK_STATES[state], 'state') }),
   };
 }

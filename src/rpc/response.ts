@@ -41,10 +41,14 @@ function endStream(call: Call, error: ConnectError): void {
   switch (protocol) {
     case 'grpc': {
       const trailers = Object.fromEntries(setGrpcStatus(new Headers(), error));
-      // The lean lane has written all but these.
-      call.ending = { outcome: error.code, trailers };
-      response?.addTrailers(trailers);
-      response?.end();
+      if (response === undefined) {
+        // The lean lane sends them when all before them has been taken.
+        call.ending = { outcome: error.code, trailers };
+        if (!stream.writableEnded) stream.end();
+        return;
+      }
+      response.addTrailers(trailers);
+      response.end();
       return;
     }
     case 'grpc-web':

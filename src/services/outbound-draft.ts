@@ -1,7 +1,8 @@
 import { type Address, parseRecipient, parseSender } from '../domain/address.ts';
+import { isPublicUrl } from '../domain/attachment-url.ts';
 import { DomainError, fieldInvalid } from '../domain/errors.ts';
 import type { JsonObject } from '../domain/json.ts';
-import type { Attachment, EmailContent, MessageType, Provider } from '../domain/message.ts';
+import { type Attachment, type EmailContent, type MessageType, type Provider, providerOf } from '../domain/message.ts';
 import { type Segmentation, segment } from '../domain/segments.ts';
 
 /** What a caller wants sent, as the contract's OutboundMessage states it; single fields are already checked. */
@@ -65,6 +66,12 @@ function checkContent(draft: OutboundDraft, messageType: MessageType): void {
   }
 }
 
+/** Whoever fetches an attachment stands inside the network, so that callers must not point it there. */
+function checkAttachments({ path, attachments }: OutboundDraft): void {
+  const index = attachments.findIndex(({ url }) => !isPublicUrl(url));
+  if (index >= 0) throw fieldInvalid(`${path}.attachments[${index}].url`, 'must be an https URL with a public host');
+}
+
 /** Throws address_invalid, field_invalid and sender_not_allowed. `senderKeys` empty: any sender. */
 export function prepareMessage(draft: OutboundDraft, senderKeys: ReadonlySet<string>, now: Date): PreparedMessage {
   const { path, fromAddress, toAddress, validityMs, messageType: _asked, ...rest } = draft;
@@ -77,6 +84,7 @@ export function prepareMessage(draft: OutboundDraft, senderKeys: ReadonlySet<str
   }
   const messageType = settleType(draft, to);
   checkContent(draft, messageType);
+  checkAttachments(draft);
   checkMetaData(draft.metaData, `${path}.meta_data`);
   if (draft.sendAt !== undefined && draft.sendAt.getTime() - now.getTime() > MAX_SEND_AHEAD_MS) {
     throw fieldInvalid(`${path}.send_at`, 'is more than 35 days ahead');
@@ -86,7 +94,7 @@ export function prepareMessage(draft: OutboundDraft, senderKeys: ReadonlySet<str
     from,
     to,
     messageType,
-    provider: messageType === 'email' ? 'sendgrid' : 'twilio',
+    provider: providerOf(messageType),
     segmentation: messageType === 'sms' ? segment(draft.body) : undefined,
     validityMs: validityMs ?? DEFAULT_VALIDITY_MS,
   };

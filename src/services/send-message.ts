@@ -1,10 +1,13 @@
 import { newConversation } from '../domain/conversation.ts';
-import { conversationNotFound, DomainError, messageNotFound } from '../domain/errors.ts';
+import { conversationClosed, conversationNotFound, DomainError, messageNotFound, participantsMismatch } from '../domain/errors.ts';
 import type { MessageFields } from '../domain/message.ts';
+import type { MessageEventFields } from '../domain/message-event.ts';
 import type { Appended, Clock, NewId, Store, Tx } from '../domain/ports.ts';
+import { type RefusedRecipient, recipientOptedOut } from '../domain/suppression.ts';
 import { type MessageView, toMessageView } from '../domain/views.ts';
 import { claimOrReplay } from './claim-request.ts';
 import { contentHash } from './content-hash.ts';
+import { jobOf } from './dispatch-queue.ts';
 import { type OutboundDraft, type PreparedMessage, prepareMessage } from './outbound-draft.ts';
 
 export interface SendRequest {
@@ -22,16 +25,32 @@ export interface SendMessageOptions {
   readonly store: Store;
   readonly clock: Clock;
   readonly newId: NewId;
+  /** W3C traceparent of the running call; empty: none. */
+  readonly traceParent: () => string;
   /** Keys of the addresses that may send; empty: any. */
   readonly senderKeys: ReadonlySet<string>;
+  /** Called for every message that is refused because its recipient has opted out. */
+  readonly onSuppressed: () => void;
 }
 
 interface Item {
   readonly index: number;
+  /** Of the message in the request. */
+  readonly path: string;
   readonly id: string;
   readonly prepared: PreparedMessage;
   readonly requestId: string | undefined;
 }
+
+interface Stored {
+  readonly message: MessageView;
+  /** undefined: the recipient has not opted out. */
+  readonly suppressedSince: Date | undefined;
+}
+
+/** By index. */
+const inOrder = <T>(items: ReadonlyMap<number, T>): readonly T[] =>
+  [...items].toSorted(([left], [right]) => left - right).map(([, item]) => item);
 
 const byKey = <T>(items: readonly T[], key: (item: T) => string): readonly T[] =>
   items.toSorted((left, right) => (key(left) < key(right) ? -1 : key(left) > key(right) ? 1 : 0));
@@ -48,14 +67,13 @@ async function claimAll(tx: Tx, items: readonly Item[], caller: string, at: Date
 }
 
 async function appendToNamed(tx: Tx, conversationId: string, { from, to }: PreparedMessage, at: Date): Promise<Appended> {
-  const metadata = { conversation_id: conversationId };
   const conversation = await tx.findConversation(conversationId);
   if (conversation === undefined) throw conversationNotFound([conversationId]);
   if (conversation.fromKey !== from.key || conversation.toKey !== to.key) {
-    throw new DomainError('participants_mismatch', `conversation ${conversationId} is between other addresses`, { metadata });
+    throw participantsMismatch(`conversation ${conversationId} is between other addresses`, conversationId);
   }
   const appended = await tx.appendToExisting(conversationId, 'outbound', at);
-  if (appended === undefined) throw new DomainError('conversation_closed', `conversation ${conversationId} is closed`, { metadata });
+  if (appended === undefined) throw conversationClosed(conversationId);
   return appended;
 }
 
@@ -63,9 +81,7 @@ async function checkParent(tx: Tx, parentId: string, conversationId: string): Pr
   const parent = await tx.findMessage(parentId);
   if (parent === undefined) throw messageNotFound([parentId]);
   if (parent.conversationId !== conversationId) {
-    throw new DomainError('participants_mismatch', `message ${parentId} is in another conversation`, {
-      metadata: { conversation_id: parent.conversationId },
-    });
+    throw participantsMismatch(`message ${parentId} is in another conversation`, parent.conversationId);
   }
 }
 
@@ -96,7 +112,7 @@ function fieldsOf({ id, prepared }: Item, { conversationId, sequence }: Appended
     failedAt: null,
     sendAt: sendAt ?? null,
     expireAt: new Date((sendAt ?? at).getTime() + validityMs),
-    nextAttemptAt: null,
+    nextAttemptAt: sendAt ?? at,
     createdAt: at,
     updatedAt: at,
     version: 1,
@@ -105,10 +121,11 @@ function fieldsOf({ id, prepared }: Item, { conversationId, sequence }: Appended
 
 /**
  * Stores messages as PENDING with their first event and their conversation's counters: all or none. A repeated request_id of the
- * same caller returns the earlier message instead. Answers in the order of the requests.
+ * same caller returns the earlier message instead, also when the recipient has opted out since. Answers in the order of the requests.
+ * Throws recipient_opted_out, which names every request that is to blame.
  */
-export function createSendMessages({ store, clock, newId, senderKeys }: SendMessageOptions) {
-  async function storeOne(tx: Tx, item: Item, caller: string, at: Date): Promise<MessageView> {
+export function createSendMessages({ store, clock, newId, traceParent, senderKeys, onSuppressed }: SendMessageOptions) {
+  async function storeOne(tx: Tx, item: Item, caller: string, at: Date): Promise<Stored> {
     const { from, to, conversationId, parentId } = item.prepared;
     const participants = { ours: from, theirs: to };
     const fresh = newConversation({ id: newId(), title: '', metaData: {}, thread: false, participants, at });
@@ -118,7 +135,7 @@ export function createSendMessages({ store, clock, newId, senderKeys }: SendMess
         : await appendToNamed(tx, conversationId, item.prepared, at);
     if (parentId !== undefined) await checkParent(tx, parentId, appended.conversationId);
     const message = fieldsOf(item, appended, caller, at);
-    await tx.storeMessage(message, {
+    const first: MessageEventFields = {
       id: newId(),
       messageId: message.id,
       conversationId: appended.conversationId,
@@ -133,16 +150,18 @@ export function createSendMessages({ store, clock, newId, senderKeys }: SendMess
       attempt: 0,
       occurredAt: null,
       recordedAt: at,
-    });
-    return toMessageView(message);
+    };
+    const job = jobOf(message, message.nextAttemptAt ?? at, traceParent());
+    const suppressedSince = await tx.storeMessage(message, first, { job, participants });
+    return { message: toMessageView(message), suppressedSince };
   }
 
   return async (requests: readonly SendRequest[], caller: string): Promise<readonly Sent[]> => {
     const now = clock.now();
     const items = requests.map(({ draft, requestId }, index): Item => {
-      return { index, id: newId(), prepared: prepareMessage(draft, senderKeys, now), requestId };
+      return { index, path: draft.path, id: newId(), prepared: prepareMessage(draft, senderKeys, now), requestId };
     });
-    return store.transaction(async (tx) => {
+    const work = async (tx: Tx): Promise<readonly Sent[]> => {
       const sent = new Map<number, Sent>();
       const replayed = await claimAll(tx, items, caller, now);
       for (const [index, messageId] of replayed) {
@@ -150,13 +169,24 @@ export function createSendMessages({ store, clock, newId, senderKeys }: SendMess
         if (known === undefined) throw messageNotFound([messageId]);
         sent.set(index, { message: toMessageView(known), replayed: true });
       }
+      const refused = new Map<number, RefusedRecipient>();
       const fresh = items.filter(({ index }) => !replayed.has(index));
       // Conversations are locked in one order for all callers, so that two batches cannot wait for each other: by addresses, which
       // those of a named conversation share, and then by name.
       for (const item of byKey(fresh, ({ prepared: { conversationId = '', from, to } }) => `${from.key} ${to.key} ${conversationId}`)) {
-        sent.set(item.index, { message: await storeOne(tx, item, caller, now), replayed: false });
+        const { message, suppressedSince } = await storeOne(tx, item, caller, now);
+        sent.set(item.index, { message, replayed: false });
+        const { path, prepared } = item;
+        if (suppressedSince !== undefined) refused.set(item.index, { path, address: prepared.to.text, since: suppressedSince });
       }
-      return [...sent].toSorted(([left], [right]) => left - right).map(([, answer]) => answer);
-    });
+      if (refused.size > 0) throw recipientOptedOut(inOrder(refused));
+      return inOrder(sent);
+    };
+    try {
+      return await store.transaction(work);
+    } catch (error) {
+      if (error instanceof DomainError && error.code === 'recipient_opted_out') for (const _ of error.fields) onSuppressed();
+      throw error;
+    }
   };
 }

@@ -1,5 +1,6 @@
 /** Every metric of the service. Labels are closed sets: never an id, an address or anything else a caller chose. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
+import { type DeliveryMetrics, deliveryMetrics } from './delivery-metrics.ts';
 import { DurationHistogram, type Exemplar, remember, tallied } from './metric-children.ts';
 
 export type CacheOperation = 'get' | 'set' | 'delete';
@@ -45,7 +46,7 @@ interface PoolState {
   readonly pending: number;
 }
 
-export interface Metrics {
+export interface Metrics extends DeliveryMetrics {
   rpc(method: RpcMethod): RpcCounts;
   /** What counts one kind of outcome. */
   cacheOperations(operation: CacheOperation, result: CacheResult, entity: CacheEntity): { inc(): void };
@@ -244,6 +245,7 @@ export function createMetrics(): Metrics {
     ...cacheMetrics(registers),
     ...coherenceMetrics(registers),
     ...poolMetrics(registers),
+    ...deliveryMetrics(registers),
     exposition: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
   };
 }

@@ -20,6 +20,7 @@ import {
   ATTR_DB_OPERATION_NAME,
   ATTR_DB_SYSTEM_NAME,
   ATTR_ERROR_TYPE,
+  ATTR_HTTP_RESPONSE_STATUS_CODE,
   ATTR_RPC_METHOD,
   ATTR_RPC_STATUS_CODE,
   ATTR_RPC_SYSTEM_NAME,
@@ -37,6 +38,14 @@ export interface SpanHandle {
   set(name: string, value: AttributeValue): void;
 }
 
+/** The span of requests to a service of somebody else. */
+export interface RequestSpan extends SpanHandle {
+  /** HTTP status of the latest answer. */
+  answered(status: number): void;
+  /** `reason`: one of a closed set. */
+  failed(reason: string): void;
+}
+
 export interface Sampling {
   /** False: nothing is recorded, whatever callers ask for; calls still have ids, so that their log lines can be found together. */
   readonly record: boolean;
@@ -51,7 +60,7 @@ export function setSampling(next: Sampling | undefined): void {
   sampling = next;
 }
 
-const NO_SPAN: SpanHandle = { set: () => undefined };
+const NO_SPAN: RequestSpan = { set: () => undefined, answered: () => undefined, failed: () => undefined };
 
 /** Whether spans that are started here are recorded. */
 export function isRecorded(): boolean {
@@ -79,10 +88,22 @@ export function withClientSpan<T>(system: string, operation: string, answer: Pro
   return isRecorded() ? inSpan(operation, { kind: SpanKind.CLIENT, attributes }, () => answer) : answer;
 }
 
-function inSpan<T>(name: string, options: SpanOptions, work: (span: SpanHandle) => Promise<T>): Promise<T> {
+/** Runs `work`, which asks `service` for something, in a CLIENT span. The service is not told of the trace. */
+export function withRequestSpan<T>(service: string, operation: string, server: URL, work: (span: RequestSpan) => Promise<T>): Promise<T> {
+  if (!isRecorded()) return work(NO_SPAN);
+  const attributes: Attributes = { [ATTR_SERVER_ADDRESS]: server.hostname };
+  if (server.port !== '') attributes[ATTR_SERVER_PORT] = Number(server.port);
+  return inSpan(`${service} ${operation}`, { kind: SpanKind.CLIENT, attributes }, work);
+}
+
+function inSpan<T>(name: string, options: SpanOptions, work: (span: RequestSpan) => Promise<T>): Promise<T> {
   return tracer.startActiveSpan(name, options, async (span) => {
     try {
-      return await work({ set: (key, value) => span.setAttribute(key, value) });
+      return await work({
+        set: (key, value) => span.setAttribute(key, value),
+        answered: (status) => span.setAttribute(ATTR_HTTP_RESPONSE_STATUS_CODE, status),
+        failed: (reason) => span.setAttribute(ATTR_ERROR_TYPE, reason).setStatus({ code: SpanStatusCode.ERROR }),
+      });
     } catch (error) {
       span.setAttribute(ATTR_ERROR_TYPE, errorType(error)).setStatus({ code: SpanStatusCode.ERROR });
       throw error;
@@ -192,6 +213,36 @@ function startRecordedSpan(options: ServerSpanOptions): ServerSpan {
     traceId: valid ? traceId : undefined,
     sampled: valid && (traceFlags & TraceFlags.SAMPLED) !== 0 ? { traceId, spanId } : undefined,
   };
+}
+
+/** The active span as a W3C traceparent, for whoever goes on with it later; empty when the trace is not recorded. */
+export function traceParent(): string {
+  const spanContext = trace.getActiveSpan()?.spanContext();
+  if (spanContext === undefined || !isSpanContextValid(spanContext) || (spanContext.traceFlags & TraceFlags.SAMPLED) === 0) return '';
+  return `00-${spanContext.traceId}-${spanContext.spanId}-01`;
+}
+
+export interface ContinuedSpan {
+  readonly name: string;
+  readonly kind: 'consumer' | 'server';
+  readonly attributes: Readonly<Record<string, AttributeValue>>;
+  /** The span to go on from, of another process or an earlier time; empty: begin a trace, by the usual toss of a coin. */
+  readonly parent: string;
+  /** Spans that belong to it in other traces. */
+  readonly links?: readonly string[];
+}
+
+/** Runs `work` in a span that continues a trace from another time or process. When `work` throws, as withSpan. */
+export function continueTrace<T>(span: ContinuedSpan, work: (span: SpanHandle) => Promise<T>): Promise<T> {
+  if (sampling === undefined || !sampling.record) return work(NO_SPAN);
+  if (span.parent === '' && Math.random() >= sampling.ratio) return work(NO_SPAN);
+  const parent = span.parent === '' ? ROOT_CONTEXT : propagation.extract(ROOT_CONTEXT, { traceparent: span.parent });
+  const links = (span.links ?? []).flatMap((link) => {
+    const linked = trace.getSpanContext(propagation.extract(ROOT_CONTEXT, { traceparent: link }));
+    return linked === undefined ? [] : [{ context: linked }];
+  });
+  const kind = span.kind === 'consumer' ? SpanKind.CONSUMER : SpanKind.SERVER;
+  return context.with(parent, () => inSpan(span.name, { kind, attributes: { ...span.attributes }, links }, work));
 }
 
 export interface ActiveTrace {

@@ -7,6 +7,7 @@ import { describeCounters } from './counters-suite.ts';
 import { describeMessageLists } from './message-lists-suite.ts';
 import { describeRows } from './rows-suite.ts';
 import { describeSearch } from './search-suite.ts';
+import { describeSuppressions } from './suppressions-suite.ts';
 import { describeTransactions } from './transactions-suite.ts';
 import { describeUnreachable } from './unreachable-suite.ts';
 import { describeVisibility } from './visibility-suite.ts';
@@ -19,6 +20,7 @@ export function describeStoreAndReads(name: string, open: Open, openUnreachable:
     describeConversationLists(open);
     describeSearch(open);
     describeTransactions(open);
+    describeSuppressions(open);
     describeAppends(open);
     describeCounters(open);
     describeVisibility(open);

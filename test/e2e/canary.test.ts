@@ -3,9 +3,9 @@ import { randomUUID } from 'node:crypto';
 import { timestampNow } from '@bufbuild/protobuf/wkt';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { CachedEntity } from '../../gen/messaging/v1/cache_service_pb.js';
-import { ConversationInclude } from '../../gen/messaging/v1/conversation_service_pb.js';
+import { ConversationInclude, type WatchConversationsResponse } from '../../gen/messaging/v1/conversation_service_pb.js';
 import { MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
-import { MessageInclude } from '../../gen/messaging/v1/message_service_pb.js';
+import { MessageInclude, type WatchMessagesResponse } from '../../gen/messaging/v1/message_service_pb.js';
 import { patiently } from '../support/cached-service.ts';
 import {
   allMethods,
@@ -21,6 +21,7 @@ import {
   theirEmail,
   theirPhone,
 } from '../support/canary-run.ts';
+import { canaryWebhooks } from '../support/canary-webhooks.ts';
 import { connectRaw } from '../support/raw-calls.ts';
 
 describe.skipIf(inject('redis') === null)('nothing private', () => {
@@ -36,6 +37,25 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
   const allOf = (calls: readonly Promise<unknown>[]): Promise<unknown> => Promise.allSettled(calls);
   async function drain(answers: AsyncIterable<unknown>): Promise<void> {
     for await (const _ of answers);
+  }
+
+  /** Everything that is there already. */
+  async function drainInitial(answers: AsyncIterable<WatchMessagesResponse | WatchConversationsResponse>): Promise<void> {
+    for await (const { payload } of answers) if (payload.case === 'progress' && payload.value.initialStateComplete) break;
+  }
+
+  /** What the answers are, in order. */
+  async function postWebhooks(body: string): Promise<readonly number[]> {
+    const statuses: number[] = [];
+    for (const posted of canaryWebhooks(run.signingKey, messageId, body)) {
+      const init = { method: 'POST', headers: posted.headers, body: new Uint8Array(posted.body) };
+      const response = await fetch(`http://127.0.0.1:${run.service.httpPort}${posted.path}`, init);
+      found.push({ where: 'an answer to a webhook', text: `${JSON.stringify([...response.headers])} ${await response.text()}` });
+      statuses.push(response.status);
+    }
+    const { webhookRequests } = await run.providerEvents.listWebhookRequests({});
+    for (const { error } of webhookRequests) found.push({ where: 'the error of a webhook request', text: error });
+    return statuses;
   }
 
   let messageId = '';
@@ -88,7 +108,7 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
       run.messages.listMessages({ filter }),
       run.messages.listMessages({ pageToken: canaries.pageToken }),
       run.messages.listMessageEvents({ messageId: id }),
-      drain(run.messages.watchMessages({})),
+      drainInitial(run.messages.watchMessages({ includeInitialState: true })),
       run.conversations.getConversation({ id: conversationId, include: [ConversationInclude.MESSAGES] }),
       run.conversations.batchGetConversations({ ids: [conversationId] }),
       run.conversations.listConversations({ filter: { participant: theirPhone } }),
@@ -96,17 +116,20 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
       run.conversations.searchConversations({ query: canaries.query }),
       run.conversations.searchConversations({ query: canaries.title }),
       run.conversations.getConversationStatistics({ id: conversationId }),
-      drain(run.conversations.watchConversations({})),
+      drainInitial(run.conversations.watchConversations({ includeInitialState: true })),
     ]);
   }
 
   async function otherServices(): Promise<void> {
     const suppression = { address: theirPhone, channelType: MessageType.SMS, fromAddress: ourPhone };
+    await run.suppressions.createSuppression(suppression);
+    await allOf([run.messages.sendMessage({ message: sms }), run.messages.previewMessage({ message: sms })]);
+    await run.suppressions.deleteSuppression(suppression);
     await allOf([
-      run.suppressions.createSuppression(suppression),
+      run.suppressions.createSuppression({ ...suppression, fromAddress: canaries.wrongAddress }),
       run.suppressions.getSuppression({ address: theirPhone }),
+      run.suppressions.getSuppression({ address: `${canaries.wrongAddress}@` }),
       run.suppressions.listSuppressions({ pageToken: canaries.pageToken }),
-      run.suppressions.deleteSuppression(suppression),
       run.providerEvents.getWebhookRequest({ id: randomUUID() }),
       run.providerEvents.listWebhookRequests({ pageToken: canaries.pageToken }),
       run.providerEvents.replayWebhookRequest({ id: randomUUID() }),
@@ -124,6 +147,7 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
     await writes();
     await reads();
     await otherServices();
+    expect(await postWebhooks(canaries.body)).toEqual([204, 204, 200, 200, 403, 200, 200, 200, 200]);
     await vi.waitFor(async () => {
       await reads();
       const cells = await run.asRedisAdmin(async (admin) =>
@@ -206,6 +230,7 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
     await run.messages.sendMessage({ message: once });
     await allOf([run.messages.sendMessage({ message: once })]);
     expect(run.errors.length - before).toBe(3);
+    expect(await postWebhooks(`${canaries.body} violates`)).toEqual([204, 204, 200, 200, 403, 200, 200, 200, 200]);
     await run.administer(`alter table conversations add constraint no_title check (title = '') not valid`);
     await allOf([run.conversations.updateConversation({ conversation: { id: conversationId, title: `${canaries.title} violates` } })]);
     expect(run.errors.length - before).toBe(4);
@@ -251,8 +276,13 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
     for (const line of ['Message cache hit', 'call failed by a bug', 'no_canary', 'one_canary', 'ECONNREFUSED'])
       expect(log).toContain(line);
 
-    // A path to what is wrong names the caller's own key, to the caller alone.
-    const errors = run.errors.map(({ where, text }) => ({ where, text: text.replaceAll(`meta_data.${canaries.metaKey}`, 'meta_data.…') }));
+    // A path to what is wrong names the caller's own key, and who has opted out is named, to the caller alone.
+    const toCaller = (text: string): string => {
+      const said = text.replaceAll(`meta_data.${canaries.metaKey}`, 'meta_data.…');
+      return said.includes('RECIPIENT_OPTED_OUT') ? said.replaceAll(theirPhone, '…') : said;
+    };
+    expect(run.errors.some(({ text }) => text.includes('RECIPIENT_OPTED_OUT'))).toBe(true);
+    const errors = run.errors.map(({ where, text }) => ({ where, text: toCaller(text) }));
     const told = [...found, ...errors].flatMap(({ where, text }) =>
       Object.entries(canaries)
         .filter(([, canary]) => text.toLowerCase().includes(canary))

@@ -90,6 +90,10 @@ describe.skipIf(inject('redis') === null)('PostgreSQL', () => {
     DeleteConversation: () => calls.conversations.deleteConversation({ id: unread.conversationId, allowMissing: true }),
     ReceiveMessage: () =>
       calls.providerEvents.receiveMessage({ ...provided, ...message, fromAddress: message.toAddress, toAddress: message.fromAddress }),
+    GetSuppression: () => calls.suppressions.getSuppression({ address: message.toAddress }),
+    ListSuppressions: () => calls.suppressions.listSuppressions({}),
+    CreateSuppression: () => calls.suppressions.createSuppression({ address: '+14155553903', channelType: MessageType.SMS }),
+    DeleteSuppression: () => calls.suppressions.deleteSuppression({ address: '+14155553903', channelType: MessageType.SMS }),
     ReportDelivery: () =>
       calls.providerEvents.reportDelivery({ ...provided, providerEventId: '1', messageId: cached.id, providerStatus: 'sent' }),
   };

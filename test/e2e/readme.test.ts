@@ -9,7 +9,7 @@ import { ConversationService } from '../../gen/messaging/v1/conversation_service
 import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../../gen/messaging/v1/provider_event_service_pb.js';
 import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
-import { variables } from '../../src/config.ts';
+import { variables } from '../../src/config-variables.ts';
 import { createDatabase } from '../support/database.ts';
 import { type ServiceProcess, startService } from '../support/processes.ts';
 

@@ -24,6 +24,11 @@ beforeAll(async () => {
 beforeEach(async () => {
   known = [];
   for (const toAddress of ['+14155552672', '+14155552673']) {
+    // The test before may have opted them out.
+    const { suppressions } = await services.suppressions.getSuppression({ address: toAddress });
+    for (const { address, channelType, fromAddress } of suppressions) {
+      await services.suppressions.deleteSuppression({ address, channelType, fromAddress });
+    }
     const { message } = await services.messages.sendMessage({ message: { fromAddress: '+14155552671', toAddress, body: 'hello' } });
     known.push(message?.id ?? '', message?.conversationId ?? '');
   }

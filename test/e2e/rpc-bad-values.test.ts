@@ -235,6 +235,16 @@ describe('a message', () => {
     expect(await sendFailure({ messageType: MessageType.MMS, attachments: [attachment, bad] })).toMatchObject(
       invalid('message.attachments[1].url', 'message.attachments[1].size_bytes', 'message.attachments[1].content_id'),
     );
+    const inside = ['https://127.1/', 'https://[::1]/', 'https://a.internal/', 'https://169.254.169.254/latest'].map((url) => ({ url }));
+    for (const local of inside) {
+      const attachments = [attachment, local];
+      expect(await sendFailure({ messageType: MessageType.MMS, attachments })).toMatchObject(invalid('message.attachments[1].url'));
+      const requests = [{ message: sms }, { message: { ...email, email: { subject: 'x' }, attachments } }];
+      const batch = await failure(services.messages.batchSendMessages({ requests }));
+      expect(batch).toMatchObject(invalid('requests[1].message.attachments[1].url'));
+    }
+    const eleven = Array.from({ length: 11 }, () => attachment);
+    expect(await sendFailure({ messageType: MessageType.MMS, attachments: eleven })).toMatchObject(invalid('message.attachments'));
     expect(await sendFailure({ messageType: MessageType.EMAIL, email: { subject: 'x' } })).toMatchObject(invalid('message.message_type'));
     expect(await failure(services.messages.sendMessage({}))).toMatchObject(invalid('message'));
   });

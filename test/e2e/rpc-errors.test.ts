@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Message } from '../../gen/messaging/v1/message_pb.js';
-import { MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
+import { type Message, MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
+import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
+import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
 import { startTestApp, type TestApp } from '../support/apps.ts';
 import { createDatabase } from '../support/database.ts';
+import { startLane } from '../support/lane-server.ts';
 import { failure, protocols, type Services, servicesOf } from '../support/protocols.ts';
 
 const opened = new AsyncDisposableStack();
@@ -12,6 +14,7 @@ let app: TestApp;
 let databaseUrl: string;
 
 const us = '+14155552671';
+const leanLane = process.env['LEAN_LANE'] !== 'false';
 
 beforeAll(async () => {
   const database = opened.use(await createDatabase());
@@ -197,8 +200,10 @@ describe.each(protocols)('through %s', (protocol) => {
     });
   });
 
-  it('METHOD_UNIMPLEMENTED for what the contract promises and this server does not do yet', async () => {
-    expect(await failure(services.suppressions.getSuppression({ address: us }))).toMatchObject({
+  it('METHOD_UNIMPLEMENTED for what the contract promises and a server does not do yet', async () => {
+    await using unfinished = await startLane(leanLane, [(router) => router.service(SuppressionService, {})]);
+    const { suppressions } = servicesOf({ grpcPort: unfinished.port }, protocol);
+    expect(await failure(suppressions.getSuppression({ address: us }))).toMatchObject({
       code: 'Unimplemented',
       reason: 'METHOD_UNIMPLEMENTED',
       domain: 'messaging.v1',
@@ -207,13 +212,16 @@ describe.each(protocols)('through %s', (protocol) => {
   });
 
   it('METHOD_UNIMPLEMENTED in a stream', async () => {
-    const stream = services.messages.watchMessages({});
-    expect(await failure(Array.fromAsync(stream))).toMatchObject({ code: 'Unimplemented', reason: 'METHOD_UNIMPLEMENTED' });
+    await using unfinished = await startLane(leanLane, [(router) => router.service(MessageService, {})]);
+    const { messages } = servicesOf({ grpcPort: unfinished.port }, protocol);
+    expect(await failure(Array.fromAsync(messages.watchMessages({})))).toMatchObject({
+      code: 'Unimplemented',
+      reason: 'METHOD_UNIMPLEMENTED',
+    });
   });
 
   it('FIELD_INVALID in a stream', async () => {
-    const stream = services.messages.watchMessages({ progressInterval: { seconds: 0n } });
-    expect(await failure(Array.fromAsync(stream))).toMatchObject({
+    expect(await failure(Array.fromAsync(services.messages.watchMessages({ progressInterval: { seconds: 0n } })))).toMatchObject({
       code: 'InvalidArgument',
       reason: 'FIELD_INVALID',
       fields: ['progress_interval'],

@@ -29,7 +29,11 @@ async function createBareDatabase(): Promise<string> {
   return url.href;
 }
 
-const ALL_APPLIED = 'applied 2026-11-22-initial\napplied 2026-11-25-cache-outbox\n';
+const MIGRATIONS = [
+  ...['2026-11-22-initial', '2026-11-25-cache-outbox', '2026-11-28-delivery', '2026-11-28-suppressions'],
+  ...['2026-11-28-webhooks', '2026-11-28-change-log'],
+];
+const ALL_APPLIED = MIGRATIONS.map((name) => `applied ${name}\n`).join('');
 
 /** Output of one process that migrates. */
 async function migrateInProcess(url: string): Promise<string> {

@@ -2,8 +2,11 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { PREPARED } from '../../src/db/prepared-statements.ts';
+import { storedAddress } from '../../src/domain/address.ts';
 import type { ConversationFilter, MessageFilter, Tx } from '../../src/domain/ports.ts';
+import type { WebhookFilter } from '../../src/domain/webhook-ports.ts';
 import { createDatabase } from '../support/database.ts';
+import { reportOn } from '../support/use-cases.ts';
 import {
   answeredMessageId,
   busyConversationId,
@@ -11,7 +14,9 @@ import {
   fillTables,
   messageId,
   ourNumber,
+  suppressionId,
   theirNumber,
+  webhookRequestId,
 } from './query-plans-data.ts';
 
 interface PlanNode {
@@ -42,7 +47,8 @@ beforeAll(async () => {
 
 afterAll(() => opened.disposeAsync());
 
-const READS_TABLES = /^\s*(select|with|update|delete)\b.*\b(messages|conversations|message_events)\b/is;
+const READS_TABLES =
+  /^\s*(select|with|update|delete)\b.*\b(messages|conversations|message_events|suppressions|webhook_requests|delivery_attempts)\b/is;
 
 /** How PostgreSQL runs what `work` asks of it, word for word and value for value. */
 async function plansOf(work: () => Promise<unknown>): Promise<readonly PlanNode[]> {
@@ -160,6 +166,37 @@ describe('a page of conversations reads a page of rows of each range of an index
   });
 });
 
+describe('a page of suppressions reads a page of rows of each channel, and never a table', () => {
+  it.each([
+    ['of all', undefined, 2],
+    ['of SMS', 'sms', 1],
+    ['of email', 'email', 1],
+  ] as const)('%s', async (_name, channel, ranges) => {
+    for (const after of [undefined, { key: '2026-01-05T00:00:00.000Z', id: suppressionId(5_760) }]) {
+      const plans = await plansOf(() => database.suppressions.listSuppressions(channel, { size, ...(after && { after }) }));
+      expect(plans).toHaveLength(1);
+      expect(plans.flatMap(tablesRead)).toEqual([]);
+      expect(Math.max(...plans.map(rowsRead))).toBeLessThanOrEqual((ranges + 1) * ROWS_OF_A_RANGE);
+    }
+  });
+});
+
+describe('a page of webhook requests reads a page of rows of each range of an index, and never a table', () => {
+  it.each<readonly [string, WebhookFilter, number]>([
+    ['without a filter', {}, 8],
+    ['of a provider', { provider: 'twilio' }, 4],
+    ['of a rare state', { state: 'quarantined' }, 2],
+    ['of a provider and state', { provider: 'sendgrid', state: 'processed' }, 1],
+  ])('%s', async (_name, filter, ranges) => {
+    for (const after of [undefined, { key: '2026-01-01T04:00:00.000Z', id: webhookRequestId(14_400) }]) {
+      const plans = await plansOf(() => database.webhooks.listWebhookRequests(filter, { size, ...(after && { after }) }));
+      expect(plans).toHaveLength(1);
+      expect(plans.flatMap(tablesRead)).toEqual([]);
+      expect(Math.max(...plans.map(rowsRead))).toBeLessThanOrEqual((ranges + 1) * ROWS_OF_A_RANGE);
+    }
+  });
+});
+
 describe('no other read goes through a table', () => {
   const search = (query: string, filter: Partial<ConversationFilter> = {}) =>
     database.reads.searchConversations(query, { ...anyConversation, ...filter }, { size });
@@ -168,6 +205,10 @@ describe('no other read goes through a table', () => {
     ['a hundred conversations', () => database.reads.findConversations(Array.from({ length: 100 }, (_, index) => conversationId(index)))],
     ['the history of a message', () => database.reads.listMessageEvents(messageId(5), { size })],
     ['the statistics of a conversation', () => database.reads.conversationStatistics(conversationId(5))],
+    ['the suppressions of an address', () => database.suppressions.findSuppressions('sms', theirNumber)],
+    ['what forbids a message', () => database.suppressions.findSuppression('sms', theirNumber, ourNumber)],
+    ['a webhook request', () => database.webhooks.findWebhookRequest(webhookRequestId(5))],
+    ['webhook requests that are old', () => database.webhooks.deleteOlderThan(new Date('2026-01-01T00:10:00Z'), 100)],
     ['a search for a rare word', () => search('albatross')],
     ['a search with one of our numbers', () => search('albatross', { participant: ourNumber, statuses: ['active'] })],
     [
@@ -194,7 +235,25 @@ describe('no other read goes through a table', () => {
     ['a message by its id at the provider', (tx) => tx.findMessageByProviderId('twilio', 'SM77')],
     ['an event by its id at the provider', (tx) => tx.findEventByProviderId('twilio', 'EV77')],
     ['what is unread after a watermark', (tx) => tx.countInboundAfter(busyConversationId, 29_000)],
+    ['what forbids a message', (tx) => tx.findSuppression('sms', theirNumber, ourNumber)],
+    [
+      'the end of an opt-out',
+      (tx) => tx.lift({ theirs: storedAddress(theirNumber, 'sms'), ours: storedAddress(ourNumber, 'sms') }, ['keyword']),
+    ],
     ['the lock of a message', (tx) => tx.lockMessage(messageId(5))],
+    ['the lock of a webhook request', (tx) => tx.lockWebhookRequest(webhookRequestId(5))],
+    [
+      'the places of a few reports',
+      (tx) => tx.placeReports('twilio', [reportOn(messageId(5), { attempt: 1 }), reportOn(undefined, { providerMessageId: 'SM77' })]),
+    ],
+    [
+      'the places of many reports',
+      (tx) =>
+        tx.placeReports(
+          'twilio',
+          Array.from({ length: 500 }, (_, n) => reportOn(messageId(n + 1))),
+        ),
+    ],
     ['the next sequence number', (tx) => tx.nextSequence(busyConversationId)],
     [
       'the deletion of a conversation',

@@ -2,11 +2,19 @@ import { v7 as uuidv7 } from 'uuid';
 import { describe, expect, it } from 'vitest';
 import { ConversationStatus } from '../../gen/messaging/v1/conversation_pb.js';
 import { openForAll } from '../support/store-and-reads.ts';
-import { conversationBetween, draftBetween, inboundBetween, newPair, openStorage, reportOn, useCases } from '../support/use-cases.ts';
+import {
+  conversationBetween,
+  draftBetween,
+  inboundBetween,
+  newPair,
+  openStorage,
+  refused,
+  reportOn,
+  useCases,
+} from '../support/use-cases.ts';
 
 const storage = openForAll(openStorage);
 const cases = () => useCases(storage);
-const refused = (code: string, rest: object = {}) => expect.objectContaining({ name: 'DomainError', code, ...rest });
 
 const created = async (pair = newPair(), newThread = false) =>
   (await cases().createConversation(conversationBetween(pair, { newThread, title: 'old', metaData: { a: 1 } }), 'test')).conversation;

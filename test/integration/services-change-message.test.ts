@@ -2,11 +2,10 @@ import { v7 as uuidv7 } from 'uuid';
 import { describe, expect, it } from 'vitest';
 import { FailureReason, MessageEvent_Type, MessageStatus } from '../../gen/messaging/v1/message_pb.js';
 import { openForAll } from '../support/store-and-reads.ts';
-import { draftBetween, inboundBetween, newPair, openStorage, reportOn, useCases } from '../support/use-cases.ts';
+import { draftBetween, inboundBetween, newPair, openStorage, refused, reportOn, useCases } from '../support/use-cases.ts';
 
 const storage = openForAll(openStorage);
 const cases = () => useCases(storage);
-const refused = (code: string) => expect.objectContaining({ name: 'DomainError', code });
 
 const sentMessage = async () => (await cases().send(draftBetween(newPair()))).message;
 const eventsOf = async (id: string) => (await storage.reads.listMessageEvents(id, { size: 100 })).items;

@@ -4,13 +4,22 @@ import { MessageStatus } from '../../gen/messaging/v1/message_pb.js';
 import type { Store } from '../../src/domain/ports.ts';
 import type { OutboundDraft } from '../../src/services/outbound-draft.ts';
 import { openForAll } from '../support/store-and-reads.ts';
-import { conversationBetween, draftBetween, draftOf, newPair, openStorage, type Pair, reportOn, useCases } from '../support/use-cases.ts';
+import {
+  conversationBetween,
+  draftBetween,
+  draftOf,
+  newPair,
+  openStorage,
+  type Pair,
+  refused,
+  reportOn,
+  useCases,
+} from '../support/use-cases.ts';
 
 const storage = openForAll(openStorage);
 const cases = () => useCases(storage);
 
 const request = (draft: Partial<OutboundDraft>, requestId?: string) => ({ draft: draftOf(draft), requestId });
-const refused = (code: string, rest: object = {}) => expect.objectContaining({ name: 'DomainError', code, ...rest });
 
 const messagesOf = async ({ ours }: Pair) =>
   (await storage.reads.listMessages({ conversationIds: [], statuses: [], messageTypes: [], address: ours }, { size: 200 })).items;

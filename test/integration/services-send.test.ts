@@ -3,16 +3,17 @@ import { describe, expect, it } from 'vitest';
 import { Direction, MessageEvent_Type, MessageStatus, MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
 import type { OutboundDraft } from '../../src/services/outbound-draft.ts';
 import { openForAll } from '../support/store-and-reads.ts';
-import { conversationBetween, draftBetween, inboundBetween, newPair, openStorage, useCases } from '../support/use-cases.ts';
+import { conversationBetween, draftBetween, inboundBetween, newPair, openStorage, refused, useCases } from '../support/use-cases.ts';
 
 const storage = openForAll(openStorage);
 const cases = () => useCases(storage);
 
 const email = { subject: 'Hello', htmlBody: '<p>Hello</p>', replyTo: '', internetMessageId: '' };
 const picture = { url: 'https://example.com/a.png', contentType: 'image/png', filename: '', sizeBytes: 0, contentId: '' };
+const metadataOfCloud = { ...picture, url: 'https://[::ffff:169.254.169.254]/latest/meta-data' };
+const secondUrl = 'message.attachments[1].url';
 const emails = { fromAddress: 'support@example.com', toAddress: 'ada@example.org', email };
 
-const refused = (code: string, rest: object = {}) => expect.objectContaining({ name: 'DomainError', code, ...rest });
 const fieldRefused = (field: string) => refused('field_invalid', { fields: [expect.objectContaining({ field })] });
 
 describe('SendMessage', () => {
@@ -62,6 +63,8 @@ describe('SendMessage', () => {
     ['an email without its content', { ...emails, email: undefined }, fieldRefused('message.email')],
     ['email content to a phone', { email }, fieldRefused('message.email')],
     ['text of 1601 characters', { body: 'x'.repeat(1_601) }, fieldRefused('message.body')],
+    ['a picture in our own network', { attachments: [picture, { ...picture, url: 'https://0x7f.1/a' }] }, fieldRefused(secondUrl)],
+    ['an attachment of the cloud', { ...emails, attachments: [picture, metadataOfCloud] }, fieldRefused(secondUrl)],
     ['too much meta data', { metaData: { much: 'x'.repeat(16_384) } }, fieldRefused('message.meta_data')],
     ['a time in two months', { sendAt: new Date(Date.now() + 60 * 86_400_000) }, fieldRefused('message.send_at')],
     ['a conversation that does not exist', { conversationId: uuidv7() }, refused('conversation_not_found')],

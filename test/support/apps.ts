@@ -21,10 +21,18 @@ export interface LogLine {
 export async function startTestApp(env: Readonly<Record<string, string>>): Promise<TestApp> {
   const lines: string[] = [];
   const log = createLog({ level: 'debug', destination: { write: (line: string) => lines.push(line) } });
-  const config = readConfig({ GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', ...laneSettings(), ...env });
+  const config = readConfig({
+    GRPC_HOST: '127.0.0.1',
+    HTTP_HOST: '127.0.0.1',
+    GRPC_PORT: '0',
+    HTTP_PORT: '0',
+    PROCESS_ROLE: 'server',
+    ...laneSettings(),
+    ...env,
+  });
   const app = await startApp(config, { log, metrics: createMetrics() });
   return {
-    grpcPort: app.grpcPort,
+    grpcPort: app.grpcPort ?? 0,
     httpPort: app.httpPort,
     logLines: () => lines.map((line): LogLine => JSON.parse(line)),
     [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),

@@ -7,11 +7,13 @@ import { ConversationService } from '../../gen/messaging/v1/conversation_service
 import { type Message, MessageType } from '../../gen/messaging/v1/message_pb.js';
 import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../../gen/messaging/v1/provider_event_service_pb.js';
+import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
 
 export interface Calls {
   readonly messages: Client<typeof MessageService>;
   readonly conversations: Client<typeof ConversationService>;
   readonly providerEvents: Client<typeof ProviderEventService>;
+  readonly suppressions: Client<typeof SuppressionService>;
   /** With what `x-cache` says about it. */
   readMessage(id: string): Promise<{ readonly message: Message; readonly source: string }>;
   readConversation(id: string): Promise<{ readonly conversation: Conversation; readonly source: string }>;
@@ -32,6 +34,7 @@ export function callsTo({ grpcPort }: { readonly grpcPort: number }): Calls {
     messages,
     conversations,
     providerEvents: createClient(ProviderEventService, transport),
+    suppressions: createClient(SuppressionService, transport),
     async readMessage(id) {
       let source = '';
       const { message } = await messages.getMessage({ id }, { onHeader: (headers) => (source = headers.get('x-cache') ?? '') });

@@ -12,6 +12,7 @@ import { SuppressionService } from '../../gen/messaging/v1/suppression_service_p
 import { type OtlpReceiver, startOtlpReceiver } from './otlp-receiver.ts';
 import { type ServiceProcess, startService } from './processes.ts';
 import { type OwnPostgres, type OwnServer, startOwnPostgres, startOwnRedis } from './servers.ts';
+import { authToken, newSigningKey, publicUrl, type SigningKey } from './signed-webhooks.ts';
 
 /** By what they stand for; no other text of the run holds them. */
 export const canaries = {
@@ -36,6 +37,7 @@ export const canaries = {
   query: 'canaryquery7f3a',
   redisPassword: 'canaryredis7f3a',
   databasePassword: 'canarydatabase7f3a',
+  twilioToken: authToken,
 } as const;
 
 export const [ourPhone, theirPhone] = [`+1${canaries.ourPhone}`, `+1${canaries.theirPhone}`];
@@ -59,6 +61,8 @@ const services = [MessageService, ConversationService, ProviderEventService, Sup
 export const allMethods = services.flatMap(({ typeName, methods }) => methods.map(({ name }) => `${typeName}/${name}`));
 
 export interface CanaryRun extends AsyncDisposable {
+  /** What SendGrid signs with. */
+  readonly signingKey: SigningKey;
   readonly service: ServiceProcess;
   readonly postgres: OwnPostgres;
   readonly redis: OwnServer;
@@ -96,8 +100,14 @@ export async function startCanaryRun(): Promise<CanaryRun> {
 
   await administer(`create role app login superuser password '${canaries.databasePassword}'`);
   const url = Object.assign(new URL(postgres.url), { username: 'app', password: canaries.databasePassword });
+  const signingKey = newSigningKey();
   const service = opening.use(
     await startService({
+      PROCESS_ROLE: 'server',
+      PUBLIC_URL: publicUrl,
+      TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
+      TWILIO_AUTH_TOKEN: authToken,
+      SENDGRID_WEBHOOK_KEYS: signingKey.publicKey,
       DATABASE_URL: url.href,
       DATABASE_CONNECT_TIMEOUT_MS: '2000',
       REDIS_HOST: redis.host,
@@ -127,6 +137,7 @@ export async function startCanaryRun(): Promise<CanaryRun> {
   const transport = createGrpcTransport({ baseUrl: `http://127.0.0.1:${service.grpcPort}`, interceptors: [witness] });
   const opened = opening.move();
   return {
+    signingKey,
     service,
     postgres,
     redis,

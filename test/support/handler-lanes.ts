@@ -7,6 +7,9 @@ import {
   GetMessageRequestSchema,
   type GetMessageResponseSchema,
   MessageService,
+  type WatchMessagesRequest,
+  WatchMessagesRequestSchema,
+  type WatchMessagesResponseSchema,
 } from '../../gen/messaging/v1/message_service_pb.js';
 import { reflectionRoutes } from '../../src/rpc/reflection.ts';
 import type { ServerOptions } from '../../src/rpc/server.ts';
@@ -17,6 +20,9 @@ import { until } from './until.ts';
 export type Answer = MessageInitShape<typeof GetMessageResponseSchema>;
 export type Handler = (request: GetMessageRequest, context: HandlerContext) => Answer | Promise<Answer>;
 
+export type Item = MessageInitShape<typeof WatchMessagesResponseSchema>;
+export type StreamHandler = (request: WatchMessagesRequest, context: HandlerContext) => AsyncIterable<Item>;
+
 export interface HandlerLanes extends AsyncDisposable {
   /** With the lean lane, and without it. */
   readonly lanes: readonly [Lane, Lane];
@@ -24,6 +30,9 @@ export interface HandlerLanes extends AsyncDisposable {
   serve(handler: Handler): void;
   /** Sends both one request, a valid one but for `more`. Returns their answer; throws when they give different ones. */
   ask(handler: Handler, more?: Partial<RawRequest>): Promise<RawResponse>;
+  /** As `serve` and `ask`, for streams. */
+  serveStream(handler: StreamHandler): void;
+  askStream(handler: StreamHandler, more?: Partial<RawRequest>): Promise<RawResponse>;
   /** A handler that waits, on both servers, until it is released. */
   hold(): Held;
   /** Throws unless calls are answered as if nothing had happened, and no bug was logged. */
@@ -52,11 +61,20 @@ export function requestWith({ headers, ...more }: Partial<RawRequest> = {}): Raw
   return { path: PATH, body, ...more, headers: { 'content-type': 'application/grpc', ...headers } };
 }
 
+/** The same, of a stream. */
+export function streamRequestWith({ headers, ...more }: Partial<RawRequest> = {}): RawRequest {
+  const body = frame(toBinary(WatchMessagesRequestSchema, create(WatchMessagesRequestSchema)));
+  const path = '/messaging.v1.MessageService/WatchMessages';
+  return { path, body, ...more, headers: { 'content-type': 'application/grpc', ...headers } };
+}
+
 export async function startHandlerLanes(options: Partial<ServerOptions> = {}): Promise<HandlerLanes> {
   let current: Handler = () => ({});
+  let currentStream: StreamHandler = async function* () {};
   const start = (leanLane: boolean) => {
     const routes: Parameters<typeof startLane>[1] = [
       (router) => router.rpc(MessageService.method.getMessage, (request, context) => current(request, context)),
+      (router) => router.rpc(MessageService.method.watchMessages, (request, context) => currentStream(request, context)),
       // For clients that ask what there is to call.
       reflectionRoutes([MessageService.file]),
     ];
@@ -68,9 +86,10 @@ export async function startHandlerLanes(options: Partial<ServerOptions> = {}): P
   };
   const idle = (): Promise<void> =>
     until('every call has ended', async () => (await lanes[0].running()) + (await lanes[1].running()) === 0);
-  const ask: HandlerLanes['ask'] = async (handler, more) => {
-    serve(handler);
-    const request = requestWith(more);
+  const serveStream = (handler: StreamHandler): void => {
+    currentStream = handler;
+  };
+  const askBoth = async (request: RawRequest): Promise<RawResponse> => {
     const [lean, connect] = await Promise.all([lanes[0].raw.call(request), lanes[1].raw.call(request)]);
     expect(seenOf(lean)).toEqual(seenOf(connect));
     return lean;
@@ -78,7 +97,15 @@ export async function startHandlerLanes(options: Partial<ServerOptions> = {}): P
   return {
     lanes,
     serve,
-    ask,
+    ask: (handler, more) => {
+      serve(handler);
+      return askBoth(requestWith(more));
+    },
+    serveStream,
+    askStream: (handler, more) => {
+      serveStream(handler);
+      return askBoth(streamRequestWith(more));
+    },
     hold() {
       const released = Promise.withResolvers<Answer>();
       let waiting = 0;
@@ -89,7 +116,8 @@ export async function startHandlerLanes(options: Partial<ServerOptions> = {}): P
       return { awaited: (calls) => expect.poll(() => waiting, often).toBe(calls), release: () => released.resolve({}) };
     },
     async expectServing() {
-      expect(await ask(() => ({}))).toMatchObject({ trailers: { 'grpc-status': '0' } });
+      serve(() => ({}));
+      expect(await askBoth(requestWith())).toMatchObject({ trailers: { 'grpc-status': '0' } });
       for (const lane of lanes) expect(lane.logLines().filter(({ level }) => level === 'error')).toEqual([]);
     },
     idle,

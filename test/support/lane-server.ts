@@ -29,8 +29,8 @@ const OPTIONS: ServerOptions = {
   leanLane: true,
 };
 
-/** Of unary calls; reflection is a stream. */
-const SAMPLE = /^grpc_server_(handled|started)_total\{(.*grpc_type="unary".*)\} (\d+)$/gm;
+/** Of calls with one request, as those of the lean lane; reflection has many. */
+const SAMPLE = /^grpc_server_(handled|started)_total\{(.*grpc_type="(?:unary|server_stream)".*)\} (\d+)$/gm;
 
 interface Sample {
   readonly kind: string;

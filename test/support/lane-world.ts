@@ -11,6 +11,7 @@ import { ConversationService } from '../../gen/messaging/v1/conversation_service
 import { MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
 import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../../gen/messaging/v1/provider_event_service_pb.js';
+import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
 import { anyRequest, unaryMethods } from './any-request.ts';
 import { startTestApp, type TestApp } from './apps.ts';
 import { callsTo } from './calls.ts';
@@ -53,6 +54,8 @@ function callOf<Method extends DescMethodUnary>(method: Method, init: MessageIni
 const PROVIDER_ID = 'known to the provider';
 const us = '+14155552671';
 const sms = (toAddress: string, body: string) => ({ fromAddress: us, toAddress, body, messageType: MessageType.SMS });
+/** There is one already. */
+const optOut = { address: '+14155552673', channelType: MessageType.SMS, fromAddress: '' };
 const email = (subject: string) => ({
   fromAddress: 'us@example.com',
   toAddress: 'them@example.com',
@@ -62,7 +65,7 @@ const email = (subject: string) => ({
 
 /** Rows in every state, and the calls that made them. */
 async function prime(app: TestApp): Promise<Primed> {
-  const { messages, conversations, providerEvents } = servicesOf(app);
+  const { messages, conversations, providerEvents, suppressions } = servicesOf(app);
   const { sendMessage } = MessageService.method;
   const {
     createConversation,
@@ -122,6 +125,8 @@ async function prime(app: TestApp): Promise<Primed> {
   await conversations.closeConversation({ id: closed });
   await conversations.archiveConversation({ id: archived });
   await conversations.updateConversation({ conversation: { id: archived, title: 'archived' } });
+  await suppressions.createSuppression(optOut);
+  await suppressions.createSuppression({ ...optOut, address: '+14155552672', fromAddress: '+14155552675' });
   const gone = randomUUID();
   const calls = [
     ...drafts.map((draft) => callOf(sendMessage, draft)),
@@ -134,6 +139,7 @@ async function prime(app: TestApp): Promise<Primed> {
     callOf(archiveConversation, { id: archived }),
     callOf(reopenConversation, { id: open }),
     callOf(updateConversation, { conversation: { id: archived, title: 'archived' } }),
+    callOf(SuppressionService.method.createSuppression, optOut),
     callOf(deleteConversation, { id: gone, allowMissing: true }),
   ];
   const settled = [sent[0]?.id ?? '', received?.id ?? '', gone, 'malformed', ''];
@@ -164,6 +170,9 @@ function harmless({ requestIds, settled }: Primed): Readonly<Record<string, (req
     DeleteConversation: stale,
     ReceiveMessage: () => ({ providerMessageId: PROVIDER_ID }),
     ReportDelivery: () => ({ providerEventId: PROVIDER_ID }),
+    // No phone number is an address of email.
+    CreateSuppression: (_, index) => (index % 2 === 0 ? optOut : { address: optOut.address, channelType: MessageType.EMAIL }),
+    DeleteSuppression: () => ({ address: '+14155552676' }),
   };
 }
 

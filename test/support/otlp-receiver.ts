@@ -12,6 +12,7 @@ export interface ReceivedSpan {
   readonly startTimeUnixNano: string;
   readonly status: { readonly code?: number; readonly message?: string };
   readonly events: readonly unknown[];
+  readonly links: readonly { readonly traceId: string; readonly spanId: string }[];
   readonly attributes: Readonly<Record<string, unknown>>;
 }
 

@@ -1,9 +1,10 @@
 /** The service as a process of its own, for what only a process shows: signals, crashes, several replicas. */
-import { variables } from '../../src/config.ts';
+import { variables } from '../../src/config-variables.ts';
 import { superviseUntil } from '../../src/dev/supervised-process.ts';
 import { laneSettings } from './lane.ts';
 
 export interface ServiceProcess extends AsyncDisposable {
+  /** 0 of a worker. */
   readonly grpcPort: number;
   readonly httpPort: number;
   readonly pid: number;
@@ -26,7 +27,7 @@ function findServing(output: string): Serving | undefined {
   for (const line of output.slice(0, output.lastIndexOf('\n') + 1).split('\n')) {
     if (!line.startsWith('{') || !line.includes('"serving"')) continue;
     const { msg, grpc_port, http_port } = JSON.parse(line) as { msg?: string; grpc_port?: number; http_port?: number };
-    if (msg === 'serving' && grpc_port !== undefined && http_port !== undefined) return { grpcPort: grpc_port, httpPort: http_port };
+    if (msg === 'serving' && http_port !== undefined) return { grpcPort: grpc_port ?? 0, httpPort: http_port };
   }
   return undefined;
 }
@@ -37,7 +38,8 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
 }
 
-const ON_FREE_PORTS = { GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0' };
+/** Messages stay where they are: whoever wants them handed to a provider says so. */
+const ON_FREE_PORTS = { GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', PROCESS_ROLE: 'server' };
 
 /** Runs `node src/main.ts`, or another `main`, on free ports until it serves. Throws with its output when it ends before. */
 export async function startService(env: Readonly<Record<string, string>>, main = 'src/main.ts'): Promise<ServiceProcess> {

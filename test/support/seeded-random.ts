@@ -1,18 +1,8 @@
 /** Random choices that a seed repeats. */
 
-/** From 0 to 1, below 1. */
-export type Random = () => number;
+import type { Random } from '../../src/dev/seeded-random.ts';
 
-/** mulberry32: small, fast, and good enough to choose what a test does next. */
-export function seededRandom(seed: number): Random {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
+export { type Random, seededRandom } from '../../src/dev/seeded-random.ts';
 
 /** A seed of its own for each of several users of one. */
 export function seedOf(seed: number, ...names: readonly (string | number)[]): number {

@@ -1,16 +1,21 @@
 /** Every use case over one Store and Reads, and requests of which a test names only what it is about. */
 import { v7 as uuidv7 } from 'uuid';
+import { expect } from 'vitest';
 import { openDatabase } from '../../src/db/database.ts';
 import { addressKey } from '../../src/domain/address.ts';
+import type { ReportedDelivery } from '../../src/domain/delivery-report.ts';
+import type { InboundMessage } from '../../src/domain/inbound-message.ts';
 import type { Clock, Reads, Store } from '../../src/domain/ports.ts';
+import type { SuppressionReads } from '../../src/domain/suppression-ports.ts';
+import type { WebhookReads } from '../../src/domain/webhook-ports.ts';
 import { createChangeConversation } from '../../src/services/change-conversation.ts';
 import { createChangeMessage } from '../../src/services/change-message.ts';
 import { type ConversationDraft, createCreateConversation } from '../../src/services/create-conversation.ts';
 import type { OutboundDraft } from '../../src/services/outbound-draft.ts';
 import { createReadConversations } from '../../src/services/read-conversations.ts';
 import { createReadMessages } from '../../src/services/read-messages.ts';
-import { createReceiveMessage, type InboundMessage } from '../../src/services/receive-message.ts';
-import { createReportDelivery, type ReportedDelivery } from '../../src/services/report-delivery.ts';
+import { createReceiveMessage } from '../../src/services/receive-message.ts';
+import { createReportDelivery } from '../../src/services/report-delivery.ts';
 import { createSendMessages, type SendRequest, type Sent } from '../../src/services/send-message.ts';
 
 import { createDatabase } from './database.ts';
@@ -25,13 +30,20 @@ export interface UseCaseOptions {
   readonly clock?: Clock;
   /** Addresses that may send; none: any. */
   readonly senders?: readonly string[];
+  readonly onSuppressed?: () => void;
 }
 
 export type UseCases = ReturnType<typeof useCases>;
 
-export function useCases({ store, reads, clock = { now: () => new Date() }, senders = [] }: UseCaseOptions) {
-  const parts = { store, clock, newId: uuidv7 };
-  const sendMessages = createSendMessages({ ...parts, senderKeys: new Set(senders.map(addressKey)) });
+export function useCases({
+  store,
+  reads,
+  clock = { now: () => new Date() },
+  senders = [],
+  onSuppressed = () => undefined,
+}: UseCaseOptions) {
+  const parts = { store, clock, newId: uuidv7, traceParent: () => '' };
+  const sendMessages = createSendMessages({ ...parts, senderKeys: new Set(senders.map(addressKey)), onSuppressed });
   return {
     sendMessages: (requests: readonly SendRequest[], by = caller) => sendMessages(requests, by),
     /** One message, with a request_id when one is given. */
@@ -41,7 +53,7 @@ export function useCases({ store, reads, clock = { now: () => new Date() }, send
       return sent;
     },
     receive: createReceiveMessage(parts),
-    report: createReportDelivery(parts),
+    report: createReportDelivery({ ...parts, onDelivered: () => undefined }),
     changeMessage: createChangeMessage(parts),
     createConversation: createCreateConversation(parts),
     changeConversation: createChangeConversation({ store }),
@@ -52,7 +64,9 @@ export function useCases({ store, reads, clock = { now: () => new Date() }, send
 
 export interface OpenedStorage extends AsyncDisposable {
   readonly store: Store;
+  readonly suppressions: SuppressionReads;
   readonly reads: Reads;
+  readonly webhooks: WebhookReads;
   readonly url: string;
 }
 
@@ -60,11 +74,11 @@ export interface OpenedStorage extends AsyncDisposable {
 export async function openStorage(): Promise<OpenedStorage> {
   await using opened = new AsyncDisposableStack();
   const { url } = opened.use(await createDatabase());
-  const { store, reads } = opened.use(
+  const { store, reads, suppressions, webhooks } = opened.use(
     await openDatabase({ url, poolMax: 10, statementTimeoutMs: TIMEOUT_MS, connectTimeoutMs: TIMEOUT_MS }),
   );
   const closing = opened.move();
-  return { store, reads, url, [Symbol.asyncDispose]: () => closing.disposeAsync() };
+  return { store, reads, suppressions, webhooks, url, [Symbol.asyncDispose]: () => closing.disposeAsync() };
 }
 
 export interface Pair {
@@ -126,6 +140,7 @@ export function reportOn(messageId: string | undefined, report: Partial<Reported
     provider: 'twilio',
     providerEventId: `EV${uuidv7()}`,
     messageId,
+    attempt: undefined,
     providerMessageId: '',
     providerStatus: 'delivered',
     providerCode: '',
@@ -147,3 +162,6 @@ export function conversationBetween({ ours, theirs }: Pair, draft: Partial<Conve
     ...draft,
   };
 }
+
+/** Matches the error of a use case. */
+export const refused = (code: string, rest: object = {}) => expect.objectContaining({ name: 'DomainError', code, ...rest });

@@ -4,7 +4,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
-import { readConfig, variables } from '../../src/config.ts';
+import { readConfig } from '../../src/config.ts';
+import { variables } from '../../src/config-variables.ts';
 import { startHttpServer } from '../../src/http/http-server.ts';
 
 interface Service {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { ConfigError, readConfig, variables } from '../../src/config.ts';
+import { ConfigError, readConfig } from '../../src/config.ts';
+import { variables } from '../../src/config-variables.ts';
 
 const minimal = { DATABASE_URL: 'postgresql://app:hunter2@db:5432/messaging' };
 

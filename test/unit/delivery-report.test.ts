@@ -41,13 +41,17 @@ describe("a provider's word", () => {
 describe("a provider's error code", () => {
   it.each([
     ['21211', 'invalid_destination', false],
+    ['21265', 'invalid_destination', false],
     ['21614', 'invalid_destination', false],
+    ['21635', 'invalid_destination', false],
     ['30005', 'invalid_destination', false],
     ['30006', 'invalid_destination', false],
     ['30003', 'unreachable', true],
     ['30008', 'unreachable', true],
     ['21610', 'opted_out', false],
+    ['30004', 'filtered', false],
     ['30007', 'filtered', false],
+    ['30001', 'rejected', true],
     ['', 'rejected', false],
     ['99999', 'rejected', false],
     ['toString', 'rejected', false],

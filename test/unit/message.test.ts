@@ -48,7 +48,7 @@ describe('a PENDING message', () => {
 
   it('becomes FAILED with reason CANCELED when it is canceled', () => {
     const message = pending();
-    message.cancel(late);
+    message.cancel(late, false);
     expect(message).toMatchObject({ status: 'failed', failedAt: late, failure: { reason: 'canceled', retryable: true } });
   });
 
@@ -82,7 +82,7 @@ describe('a SENT message', () => {
   );
 
   it('cannot be canceled', () => {
-    expect(() => sent().cancel(late)).toThrow(
+    expect(() => sent().cancel(late, false)).toThrow(
       expect.objectContaining({ code: 'status_forbids', metadata: { status: 'sent', allowed: 'pending' } }),
     );
   });
@@ -186,7 +186,7 @@ describe('an inbound message', () => {
   });
 
   it('can be neither canceled nor retried', () => {
-    expect(() => messageOf({ direction: 'inbound', status: 'delivered' }).cancel(late)).toThrow(DomainError);
+    expect(() => messageOf({ direction: 'inbound', status: 'delivered' }).cancel(late, false)).toThrow(DomainError);
     expect(() => messageOf({ direction: 'inbound', status: 'failed' }).retry(late, true)).toThrow(DomainError);
   });
 });

@@ -751,21 +751,23 @@ export declare const GetConversationStatisticsResponseSchema: GenMessage<GetConv
  */
 export declare type WatchConversationsRequest = Message<"messaging.v1.WatchConversationsRequest"> & {
   /**
-   * Which conversations.
+   * Which conversations, by what they are after a change. One that leaves the filter is not told of, so name all statuses
+   * to learn of archived and closed ones.
    *
    * @generated from field: messaging.v1.ConversationFilter filter = 1;
    */
   filter?: ConversationFilter | undefined;
 
   /**
-   * resume_token of the last response handled; empty starts now.
+   * resume_token of the last response handled, with the same filter; empty starts now, or shortly before.
    *
    * @generated from field: string resume_token = 2;
    */
   resumeToken: string;
 
   /**
-   * First stream the conversations that match now, then the changes.
+   * First stream the conversations that match now, most recently active first, then the changes, which may tell of some of
+   * them again. Ignored with a resume_token, which says itself how much of the initial state was left.
    *
    * @generated from field: bool include_initial_state = 3;
    */
@@ -798,7 +800,7 @@ export declare type WatchConversationsResponse = Message<"messaging.v1.WatchConv
    */
   payload: {
     /**
-     * The conversation after a change.
+     * The conversation after one or more changes, as it is when it is streamed.
      *
      * @generated from field: messaging.v1.Conversation conversation = 1;
      */
@@ -823,7 +825,7 @@ export declare type WatchConversationsResponse = Message<"messaging.v1.WatchConv
   } | { case: undefined; value?: undefined };
 
   /**
-   * Resume after this item.
+   * Resume after this item. Opaque; valid for at least 7 days, and afterwards refused with RESUME_TOKEN_EXPIRED.
    *
    * @generated from field: string resume_token = 4;
    */
@@ -837,7 +839,7 @@ export declare type WatchConversationsResponse = Message<"messaging.v1.WatchConv
 export declare const WatchConversationsResponseSchema: GenMessage<WatchConversationsResponse>;
 
 /**
- * A conversation was deleted.
+ * A conversation was deleted. Told by participant and channel_type of the filter; what else it says is not looked at.
  *
  * @generated from message messaging.v1.WatchConversationsResponse.Deleted
  */
@@ -857,7 +859,7 @@ export declare type WatchConversationsResponse_Deleted = Message<"messaging.v1.W
 export declare const WatchConversationsResponse_DeletedSchema: GenMessage<WatchConversationsResponse_Deleted>;
 
 /**
- * Nothing matched for a while, or the initial state is complete.
+ * The stream has begun, nothing matched for a while, or the initial state is complete.
  *
  * @generated from message messaging.v1.WatchConversationsResponse.Progress
  */
@@ -1029,7 +1031,7 @@ export declare const ConversationService: GenService<{
     output: typeof GetConversationStatisticsResponseSchema;
   },
   /**
-   * Streams conversation changes, at least once, resumable.
+   * Streams conversation changes, deletions included, at least once, resumable. Begins, fails and goes on as WatchMessages does.
    *
    * @generated from rpc messaging.v1.ConversationService.WatchConversations
    */

@@ -45,14 +45,15 @@ export enum ErrorReason {
   PAGE_TOKEN_INVALID = 3,
 
   /**
-   * INVALID_ARGUMENT. resume_token is malformed or belongs to another filter.
+   * INVALID_ARGUMENT. resume_token is malformed or belongs to another filter, method or database.
    *
    * @generated from enum value: ERROR_REASON_RESUME_TOKEN_INVALID = 4;
    */
   RESUME_TOKEN_INVALID = 4,
 
   /**
-   * OUT_OF_RANGE. resume_token is older than the retained log. Start again with include_initial_state.
+   * OUT_OF_RANGE. resume_token is older than the retained log, or its place was lost when the database failed over. Start
+   * again with include_initial_state.
    *
    * @generated from enum value: ERROR_REASON_RESUME_TOKEN_EXPIRED = 5;
    */
@@ -239,6 +240,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_CACHE_UNAVAILABLE = 31;
    */
   CACHE_UNAVAILABLE = 31,
+
+  /**
+   * NOT_FOUND. Metadata: id.
+   *
+   * @generated from enum value: ERROR_REASON_WEBHOOK_REQUEST_NOT_FOUND = 32;
+   */
+  WEBHOOK_REQUEST_NOT_FOUND = 32,
 }
 
 /**

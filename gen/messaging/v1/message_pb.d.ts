@@ -19,6 +19,7 @@ export declare const file_messaging_v1_message: GenFile;
 export declare type Attachment = Message$1<"messaging.v1.Attachment"> & {
   /**
    * Where the bytes are. https only; fetched by the provider (MMS) or by the dispatcher (email).
+   * Sending refuses hosts that are not public: localhost, .local, .internal, and private addresses.
    *
    * @generated from field: string url = 1;
    */

@@ -695,21 +695,22 @@ export declare const RetryMessageResponseSchema: GenMessage<RetryMessageResponse
  */
 export declare type WatchMessagesRequest = Message<"messaging.v1.WatchMessagesRequest"> & {
   /**
-   * Which messages.
+   * Which messages, by what they are after a change. One that leaves the filter is not told of.
    *
    * @generated from field: messaging.v1.MessageFilter filter = 1;
    */
   filter?: MessageFilter | undefined;
 
   /**
-   * resume_token of the last response handled; empty starts now.
+   * resume_token of the last response handled, with the same filter; empty starts now, or shortly before.
    *
    * @generated from field: string resume_token = 2;
    */
   resumeToken: string;
 
   /**
-   * First stream the messages that match now, then the changes. Ignored with a resume_token.
+   * First stream the messages that match now, newest first, then the changes, which may tell of some of them again. Ignored
+   * with a resume_token, which says itself how much of the initial state was left.
    *
    * @generated from field: bool include_initial_state = 3;
    */
@@ -759,7 +760,7 @@ export declare type WatchMessagesResponse = Message<"messaging.v1.WatchMessagesR
   } | { case: undefined; value?: undefined };
 
   /**
-   * Resume after this item. Opaque; valid for at least 7 days.
+   * Resume after this item. Opaque; valid for at least 7 days, and afterwards refused with RESUME_TOKEN_EXPIRED.
    *
    * @generated from field: string resume_token = 3;
    */
@@ -779,14 +780,14 @@ export declare const WatchMessagesResponseSchema: GenMessage<WatchMessagesRespon
  */
 export declare type WatchMessagesResponse_Change = Message<"messaging.v1.WatchMessagesResponse.Change"> & {
   /**
-   * The message after the change.
+   * The message after the change, as it is when it is streamed: later changes may be in it already.
    *
    * @generated from field: messaging.v1.Message message = 1;
    */
   message?: Message$1 | undefined;
 
   /**
-   * What changed it; unset for initial state.
+   * What changed it; unset for initial state. sequence has no gaps in a conversation unless the filter makes them.
    *
    * @generated from field: messaging.v1.MessageEvent event = 2;
    */
@@ -800,7 +801,7 @@ export declare type WatchMessagesResponse_Change = Message<"messaging.v1.WatchMe
 export declare const WatchMessagesResponse_ChangeSchema: GenMessage<WatchMessagesResponse_Change>;
 
 /**
- * Nothing matched for a while, or the initial state is complete.
+ * The stream has begun, nothing matched for a while, or the initial state is complete.
  *
  * @generated from message messaging.v1.WatchMessagesResponse.Progress
  */
@@ -950,7 +951,9 @@ export declare const MessageService: GenService<{
     output: typeof RetryMessageResponseSchema;
   },
   /**
-   * Streams message changes, in order per conversation, at least once, resumable.
+   * Streams message changes, in order per conversation, at least once, resumable. Begins with a progress response or the
+   * initial state; never ends by itself. Fails with UNAVAILABLE when the server stops or the database is away for long:
+   * call again with the last resume_token.
    *
    * @generated from rpc messaging.v1.MessageService.WatchMessages
    */

@@ -33,7 +33,7 @@ export declare type WebhookRequest = Message<"messaging.v1.WebhookRequest"> & {
   provider: Provider;
 
   /**
-   * Path it was posted to.
+   * Path and query it was posted to.
    *
    * @generated from field: string path = 3;
    */
@@ -75,7 +75,7 @@ export declare type WebhookRequest = Message<"messaging.v1.WebhookRequest"> & {
   receivedAt?: Timestamp | undefined;
 
   /**
-   * When it was processed.
+   * When it was last processed, whatever came of it.
    *
    * @generated from field: google.protobuf.Timestamp processed_at = 9;
    */
@@ -198,7 +198,7 @@ export declare type ReceiveMessageRequest = Message<"messaging.v1.ReceiveMessage
   email?: EmailContent | undefined;
 
   /**
-   * Provider facts worth keeping.
+   * Provider facts worth keeping. Twilio's OptOutType as opt_out_type counts more than a keyword in body.
    *
    * @generated from field: google.protobuf.Struct meta_data = 9;
    */
@@ -505,6 +505,7 @@ export declare const ReplayWebhookRequestResponseSchema: GenMessage<ReplayWebhoo
 export declare const ProviderEventService: GenService<{
   /**
    * Stores an inbound message. Exactly once per (provider, provider_message_id).
+   * An SMS or MMS that is an opt-out keyword suppresses its sender, or lifts that, for to_address.
    *
    * @generated from rpc messaging.v1.ProviderEventService.ReceiveMessage
    */
@@ -515,6 +516,7 @@ export declare const ProviderEventService: GenService<{
   },
   /**
    * Applies a delivery report. Exactly once per (provider, provider_event_id).
+   * One that says so suppresses the recipient: see Suppression.Source.
    *
    * @generated from rpc messaging.v1.ProviderEventService.ReportDelivery
    */

@@ -1,0 +1,64 @@
+/** A transaction's view of attempts and of the queue. */
+import type { SqlEntityManager } from '@mikro-orm/postgresql';
+import { sql } from 'kysely';
+import { DeliveryAttempt } from '../domain/delivery-attempt.ts';
+import type { DeliveryTx, DispatchJob, DispatchTx } from '../domain/delivery-ports.ts';
+import { PREPARED } from './prepared-statements.ts';
+import type { Database } from './rows.ts';
+
+const prepared = sql.raw(PREPARED);
+
+/** The queue gives up a job that failed this often; housekeeping finds its message and schedules it anew. */
+export const MAX_JOB_ATTEMPTS = 25;
+
+/**
+ * Places for the values of scheduleValues(), from $`start`. A job of the same key that has not begun is replaced; one that is running
+ * stays, and another follows it.
+ */
+export const scheduleCall = (start: number): string =>
+  `graphile_worker.add_job($${start}, $${start + 1}::json, run_at => $${start + 2}::timestamptz, max_attempts => ${MAX_JOB_ATTEMPTS},
+    job_key => $${start + 3})`;
+
+const keyOf = (messageId: string): string => `message:${messageId}`;
+
+export function scheduleValues({ messageId, conversationId, provider, runAt, traceParent }: DispatchJob): readonly unknown[] {
+  return [`dispatch_${provider}`, JSON.stringify({ messageId, conversationId, traceParent }), runAt.toISOString(), keyOf(messageId)];
+}
+
+/** All of it but what dispatch-statements.ts has. */
+export function deliveryTx(em: SqlEntityManager, database: Database): Omit<DeliveryTx, keyof DispatchTx> {
+  return {
+    async scheduleDispatch(job) {
+      const [task, payload, runAt, key] = scheduleValues(job);
+      await sql`select 1 from graphile_worker.add_job(${task}, ${payload}::json, run_at => ${runAt}::timestamptz,
+        max_attempts => ${sql.raw(String(MAX_JOB_ATTEMPTS))}, job_key => ${key}) ${prepared}`.execute(database);
+    },
+    async wakeDispatch(messageId, at) {
+      await sql`
+        select 1 from graphile_worker.reschedule_jobs(
+          array(select id from graphile_worker.jobs where key = ${keyOf(messageId)}), run_at => ${at.toISOString()}::timestamptz
+        ) ${prepared}`.execute(database);
+    },
+    findAttempt: async (messageId, attempt) => (await em.findOne(DeliveryAttempt, { messageId, attempt })) ?? undefined,
+    findLatestAttempt: async (messageId) =>
+      (await em.findOne(DeliveryAttempt, { messageId }, { orderBy: { attempt: 'desc' } })) ?? undefined,
+    findAttemptByProviderId: async (provider, providerMessageId) =>
+      (await em.findOne(DeliveryAttempt, { provider, providerMessageId }, { orderBy: { startedAt: 'desc' } })) ?? undefined,
+    async findKnownProviderIds(provider, providerMessageIds) {
+      const { rows } = await sql<{ id: string }>`
+        select provider_message_id as id from delivery_attempts
+        where provider = ${provider} and provider_message_id = any(${providerMessageIds}::text[])`.execute(database);
+      return new Set(rows.map(({ id }) => id));
+    },
+    async supersedeAttempts(messageId) {
+      await sql`update delivery_attempts set superseded = true where message_id = ${messageId} and not superseded`.execute(database);
+    },
+    async findNextPending(conversationId, sequence, at) {
+      const { rows } = await sql<{ id: string }>`
+        select id from messages where conversation_id = ${conversationId} and sequence > ${sequence} and status = 'pending'
+          and direction = 'outbound' and (send_at is null or send_at <= ${at.toISOString()})
+        order by sequence limit 1 ${prepared}`.execute(database);
+      return rows[0]?.id;
+    },
+  };
+}

@@ -1,0 +1,45 @@
+/** Frees the jobs of processes that are gone: the queue itself would keep them locked for hours. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Pool } from 'pg';
+import type { Log } from '../telemetry/log.ts';
+
+export interface WatchWorkersOptions {
+  readonly pgPool: Pool;
+  /** Ids under which this process locks jobs. */
+  readonly pools: ReadonlySet<string>;
+  readonly signal: AbortSignal;
+  readonly log: Log;
+  readonly workerLostMs: number;
+}
+
+/** Signs of life in the time after which a process counts as gone. */
+const BEATS = 5;
+
+const SEEN = `
+  insert into queue_workers (pool_id, seen_at) select unnest($1::text[]), clock_timestamp()
+  on conflict (pool_id) do update set seen_at = excluded.seen_at`;
+/** A job that was locked a moment ago may be of a process that has not been seen yet. */
+const FREE_LOST = `
+  with lost as (
+    select distinct locked_by from graphile_worker.jobs
+    where locked_by is not null and locked_at < clock_timestamp() - make_interval(secs => $1) and not exists (
+      select from queue_workers where pool_id = locked_by and seen_at > clock_timestamp() - make_interval(secs => $1)
+    )
+  )
+  select count(*)::integer as count, graphile_worker.force_unlock_workers(array_agg(locked_by)) from lost having count(*) > 0`;
+const FORGET = `delete from queue_workers where seen_at < clock_timestamp() - interval '1 hour'`;
+
+/** Runs until the signal is aborted. A process that was only slow finds its jobs taken over; attempts at delivery guard themselves. */
+export async function watchWorkers({ pgPool, pools, signal, log, workerLostMs }: WatchWorkersOptions): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      await pgPool.query(SEEN, [[...pools]]);
+      const { rows } = await pgPool.query<{ count: number }>(FREE_LOST, [workerLostMs / 1_000]);
+      if (rows.length > 0) log.info({ workers: rows[0]?.count }, 'freed the jobs of workers that are gone');
+      await pgPool.query(FORGET);
+    } catch (error) {
+      if (!signal.aborted) log.debug({ err: error }, 'workers could not be looked after; trying again');
+    }
+    await delay(workerLostMs / BEATS, undefined, { signal }).catch(() => undefined);
+  }
+}

@@ -1,0 +1,222 @@
+/**
+ * What all streams of one kind in this process share: one reader at the tail of the log while there is somebody to read for, and a
+ * limit to the reads of those who are not there yet. See ARCHITECTURE.md, watching.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { DomainError } from '../domain/errors.ts';
+import { isAfter, type LogPlace, type Placed } from '../domain/log-place.ts';
+import type { LogMoment, LogOrigin, LogPage, LogReader } from '../domain/watch-ports.ts';
+import { createSlots } from './slots.ts';
+import { verifyPlace } from './watch-position.ts';
+import { type Interest, type Logged, WatchSubscriber } from './watch-subscriber.ts';
+
+export interface WatchTools {
+  /** Monotonic, in ms. */
+  readonly nowMs: () => number;
+  /** Resolves after `ms`, or at once when the signal is aborted. */
+  readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly random: () => number;
+  /** A caller does not keep up: from now on its stream reads the log by itself. */
+  readonly onFallenBehind: () => void;
+}
+
+export interface WatchHubParts<Entry, Change> extends WatchTools {
+  readonly log: LogReader<Entry>;
+  /** In the order of the entries, without those whose row is gone. */
+  readonly changesOf: (entries: readonly Entry[]) => Promise<readonly Logged<Change>[]>;
+}
+
+/** What a stream that is behind has read by itself. */
+export interface OwnPage<Change> {
+  /** Those that it asked for. */
+  readonly changes: readonly Logged<Change>[];
+  readonly next: LogPlace;
+  /** Nothing that is final was left when it was read. */
+  readonly moment: LogMoment | undefined;
+  readonly origin: LogOrigin;
+}
+
+/** Between two looks at the log, give or take a quarter, so that processes do not ask in step. */
+const POLL_INTERVAL_MS = 100;
+/** Streams outlast a database that is away for so long; then they end with storage_unavailable. */
+export const OUTAGE_PATIENCE_MS = 30_000;
+export const RETRY_MS = 500;
+/** Of the shared reader. */
+const TAIL_ROWS = 200;
+/** Of a stream by itself. */
+const OWN_ROWS = 100;
+/** After a restart all streams come back at once, and the database has other work too. */
+const OWN_READS_AT_ONCE = 4;
+
+const draining = () => new DomainError('draining', 'this server is shutting down; resume with another one');
+
+export function isAway(error: unknown): boolean {
+  return error instanceof DomainError && error.code === 'storage_unavailable';
+}
+
+/** Where the shared reader is. */
+interface Tail {
+  /** Everything up to here has been pushed to all that are live. */
+  readonly place: LogPlace;
+  /** Nothing at or behind it has. */
+  readonly horizon: bigint;
+  readonly origin: LogOrigin;
+}
+
+export class WatchHub<Entry extends Placed, Change> {
+  readonly #parts: WatchHubParts<Entry, Change>;
+  readonly #all = new Set<WatchSubscriber<Entry, Change>>();
+  readonly #live = new Set<WatchSubscriber<Entry, Change>>();
+  /** Those that have become live since the page that is being worked on was read. */
+  readonly #fresh = new Set<WatchSubscriber<Entry, Change>>();
+  readonly #slots = createSlots(OWN_READS_AT_ONCE);
+  readonly #closing = new AbortController();
+  /** The shared reader belongs to no call: its spans must not end up in the trace of whoever came first. */
+  readonly #apart = AsyncLocalStorage.snapshot();
+  /** undefined while nobody is live. */
+  #tail: Tail | undefined;
+  #isRunning = false;
+  #polling: Promise<void> | undefined;
+
+  constructor(parts: WatchHubParts<Entry, Change>) {
+    this.#parts = parts;
+  }
+
+  /** Open streams. */
+  get size(): number {
+    return this.#all.size;
+  }
+
+  /** Ends every stream, those to come included. */
+  close(): void {
+    this.#closing.abort();
+    for (const subscriber of this.#all) subscriber.fail(draining());
+  }
+
+  /** Until `leave`, or `signal`: a caller who goes away while it is being written to never asks for more. Throws draining. */
+  subscribe(interest: Interest<Entry, Change>, place: LogPlace, signal: AbortSignal): WatchSubscriber<Entry, Change> {
+    if (this.#closing.signal.aborted) throw draining();
+    signal.throwIfAborted();
+    const subscriber = new WatchSubscriber(interest, place);
+    this.#all.add(subscriber);
+    signal.addEventListener('abort', () => {
+      subscriber.fail(signal.reason);
+      this.leave(subscriber);
+    });
+    if (!this.#isRunning) this.#apart(() => void this.#run());
+    return subscriber;
+  }
+
+  leave(subscriber: WatchSubscriber<Entry, Change>): void {
+    this.#all.delete(subscriber);
+    this.#putBehind(subscriber);
+  }
+
+  /** For everything that streams read by themselves. */
+  async own<T>(work: () => Promise<T>): Promise<T> {
+    return this.#slots(work);
+  }
+
+  /** Reads on for a stream that is behind. Throws as verifyPlace does. */
+  async readOn({ interest, place }: WatchSubscriber<Entry, Change>, origin: LogOrigin): Promise<OwnPage<Change>> {
+    return this.#slots(async () => {
+      const page = await this.#parts.log.read(place, OWN_ROWS);
+      const verified = await verifyPlace(this.#parts.log, origin, place, page);
+      const changes = await this.#changesIn(page, (entry) => interest.wants(entry));
+      return {
+        changes: changes.filter(({ change }) => interest.matches(change)),
+        next: page.next,
+        moment: page.isFull ? undefined : page,
+        origin: verified,
+      };
+    });
+  }
+
+  /** Makes a stream live that has handed out all that was final at `moment`, unless the shared reader has pushed more than that. */
+  join(subscriber: WatchSubscriber<Entry, Change>, { horizon, origin }: LogMoment): void {
+    const tail = this.#tail ?? { place: subscriber.place, horizon, origin };
+    const isBehind = horizon < tail.horizon || origin.timeline !== tail.origin.timeline;
+    if (isBehind || !this.#all.has(subscriber)) return;
+    this.#tail = tail;
+    this.#live.add(subscriber);
+    this.#fresh.add(subscriber);
+    subscriber.goLive(() => this.#tail?.place);
+  }
+
+  #putBehind(subscriber: WatchSubscriber<Entry, Change>): void {
+    subscriber.fallBehind();
+    this.#live.delete(subscriber);
+    this.#fresh.delete(subscriber);
+    if (this.#live.size === 0) this.#tail = undefined;
+  }
+
+  async #changesIn({ entries }: LogPage<Entry>, isWanted: (entry: Entry) => boolean): Promise<readonly Logged<Change>[]> {
+    const wanted = entries.filter(isWanted);
+    return wanted.length === 0 ? [] : this.#parts.changesOf(wanted);
+  }
+
+  async #run(): Promise<void> {
+    const { nowMs, wait, random } = this.#parts;
+    const { signal } = this.#closing;
+    this.#isRunning = true;
+    while (this.#all.size > 0 && !signal.aborted) {
+      // Not waited for: streams give their signs of life also while the database does not answer.
+      this.#polling ??= this.#poll().finally(() => {
+        this.#polling = undefined;
+      });
+      await wait(POLL_INTERVAL_MS * (0.75 + random() / 2), signal);
+      const now = nowMs();
+      for (const subscriber of this.#all) subscriber.tick(now);
+    }
+    this.#isRunning = false;
+  }
+
+  async #poll(): Promise<void> {
+    const { nowMs, wait } = this.#parts;
+    const { signal } = this.#closing;
+    const sinceMs = nowMs();
+    while (!signal.aborted) {
+      try {
+        while (await this.#pass());
+        return;
+      } catch (error) {
+        if (!isAway(error) || nowMs() - sinceMs > OUTAGE_PATIENCE_MS) {
+          for (const subscriber of [...this.#live]) {
+            subscriber.fail(error);
+            this.leave(subscriber);
+          }
+          return;
+        }
+        await wait(RETRY_MS, signal);
+      }
+    }
+  }
+
+  /** Reads one page and pushes it. Returns whether there may be more. */
+  async #pass(): Promise<boolean> {
+    const tail = this.#tail;
+    if (tail === undefined) return false;
+    this.#fresh.clear();
+    const { log, onFallenBehind } = this.#parts;
+    const page = await log.read(tail.place, TAIL_ROWS);
+    const origin = await verifyPlace(log, tail.origin, tail.place, page);
+    const isWanted = (entry: Entry): boolean => {
+      for (const { interest } of this.#live) if (interest.wants(entry)) return true;
+      return false;
+    };
+    const changes = await this.#changesIn(page, isWanted);
+    // All have left meanwhile, and maybe others have come.
+    if (this.#tail !== tail) return false;
+    for (const subscriber of this.#live) {
+      if (this.#fresh.has(subscriber)) {
+        // What it wants of this page may not be among the changes.
+        if (page.entries.some(({ place }) => isAfter(place, subscriber.place))) this.#putBehind(subscriber);
+      } else if (!subscriber.push(changes, tail.place)) {
+        this.#putBehind(subscriber);
+        onFallenBehind();
+      }
+    }
+    if (this.#live.size > 0) this.#tail = { place: page.next, horizon: page.horizon, origin };
+    return page.isFull;
+  }
+}

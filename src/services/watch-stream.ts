@@ -1,0 +1,144 @@
+/** Streams of changes: the initial state if it is asked for, then what was missed, then what happens. See ARCHITECTURE.md, watching. */
+import type { Placed } from '../domain/log-place.ts';
+import type { Cursor, Page, PageRequest } from '../domain/ports.ts';
+import type { LogOrigin } from '../domain/watch-ports.ts';
+import { isAway, OUTAGE_PATIENCE_MS, RETRY_MS, WatchHub, type WatchHubParts } from './watch-hub.ts';
+import { verifyPlace, type WatchPosition } from './watch-position.ts';
+import type { Interest, WatchSubscriber } from './watch-subscriber.ts';
+
+export interface WatchRequest<Filter> {
+  readonly filter: Filter;
+  /** Where to begin: with what happens from now on, with all that match now, or after what an earlier stream told last. */
+  readonly from: 'now' | 'initial_state' | WatchPosition;
+  /** A stream that has nothing to tell says so this often, in ms. */
+  readonly progressIntervalMs: number;
+}
+
+/** `progress`: nothing matched since the last item, or the initial state is complete. `position`: to go on after this item. */
+export type WatchItem<Change> = { readonly position: WatchPosition } & (
+  | { readonly kind: 'change'; readonly change: Change }
+  | { readonly kind: 'progress'; readonly isInitialStateComplete: boolean }
+);
+
+/** What one stream asks for. */
+export interface WatchQuery<Entry, Change> extends Interest<Entry, Change>, Omit<WatchRequest<unknown>, 'filter'> {
+  /** The rows that match now. */
+  list(page: PageRequest): Promise<Page<Change>>;
+  /** Where the list goes on after this row. */
+  cursorOf(change: Change): Cursor;
+}
+
+export interface Watch<Entry, Change> {
+  /** Open streams. */
+  size(): number;
+  /** Ends all streams with draining. */
+  close(): void;
+  /**
+   * Never ends by itself. Throws draining, resume_token_invalid, resume_token_expired, storage_unavailable when PostgreSQL cannot be
+   * reached at first or later on for half a minute, and the reason of `signal`.
+   */
+  stream(query: WatchQuery<Entry, Change>, signal: AbortSignal): AsyncGenerator<WatchItem<Change>>;
+}
+
+const LIST_ROWS = 100;
+
+const progress = (position: WatchPosition, isInitialStateComplete: boolean) =>
+  ({ kind: 'progress', isInitialStateComplete, position }) as const;
+
+export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<Entry, Change>): Watch<Entry, Change> {
+  const { log, nowMs, wait } = parts;
+  const hub = new WatchHub(parts);
+
+  async function patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    const sinceMs = nowMs();
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (!isAway(error) || nowMs() - sinceMs > OUTAGE_PATIENCE_MS) throw error;
+      }
+      await wait(RETRY_MS, signal);
+      signal.throwIfAborted();
+    }
+  }
+
+  async function beginningOf(from: WatchQuery<Entry, Change>['from']): Promise<WatchPosition> {
+    const tail = await hub.own(() => log.tail());
+    if (typeof from === 'string') return { origin: tail.origin, place: tail.end, listed: undefined };
+    return { ...from, origin: await verifyPlace(log, from.origin, from.place, tail) };
+  }
+
+  /** What changes meanwhile comes afterwards, because the place was taken before. */
+  async function* initialState(
+    { list, cursorOf }: WatchQuery<Entry, Change>,
+    begun: WatchPosition,
+    subscriber: WatchSubscriber<Entry, Change>,
+    signal: AbortSignal,
+  ): AsyncGenerator<WatchItem<Change>> {
+    let after = begun.listed;
+    do {
+      const request: PageRequest = after === undefined ? { size: LIST_ROWS } : { size: LIST_ROWS, after };
+      const page = await patiently(() => hub.own(() => list(request)), signal);
+      for (const change of page.items) {
+        subscriber.check();
+        yield { kind: 'change', change, position: { ...begun, listed: cursorOf(change) } };
+      }
+      after = page.next;
+    } while (after !== undefined);
+    subscriber.check();
+    yield progress({ ...begun, listed: undefined }, true);
+  }
+
+  async function* changes(
+    { progressIntervalMs }: WatchQuery<Entry, Change>,
+    begun: LogOrigin,
+    subscriber: WatchSubscriber<Entry, Change>,
+    signal: AbortSignal,
+    beganMs: number,
+  ): AsyncGenerator<WatchItem<Change>> {
+    let origin = begun;
+    let toldMs = beganMs;
+    const here = (): WatchPosition => ({ origin, place: subscriber.place, listed: undefined });
+    for (;;) {
+      subscriber.check();
+      const waiting = subscriber.take();
+      if (waiting !== undefined) {
+        yield { kind: 'change', change: waiting.change, position: here() };
+        toldMs = nowMs();
+      } else if (nowMs() - toldMs >= progressIntervalMs) {
+        yield progress(here(), false);
+        toldMs = nowMs();
+      } else if (subscriber.isLive) {
+        await subscriber.arrival(toldMs + progressIntervalMs);
+      } else {
+        const page = await patiently(() => hub.readOn(subscriber, origin), signal);
+        origin = page.origin;
+        for (const { change, place } of page.changes) {
+          subscriber.check();
+          subscriber.advanceTo(place);
+          yield { kind: 'change', change, position: here() };
+          toldMs = nowMs();
+        }
+        subscriber.advanceTo(page.next);
+        if (page.moment !== undefined) hub.join(subscriber, page.moment);
+      }
+    }
+  }
+
+  return {
+    size: () => hub.size,
+    close: () => hub.close(),
+    async *stream(query, signal) {
+      const begun = await beginningOf(query.from);
+      const subscriber = hub.subscribe(query, begun.place, signal);
+      try {
+        const isInitial = query.from === 'initial_state' || begun.listed !== undefined;
+        if (isInitial) yield* initialState(query, begun, subscriber, signal);
+        // Without one, a first sign of life is due at once: the caller learns that the stream has begun, and gets a token.
+        yield* changes(query, begun.origin, subscriber, signal, isInitial ? nowMs() : Number.NEGATIVE_INFINITY);
+      } finally {
+        hub.leave(subscriber);
+      }
+    },
+  };
+}

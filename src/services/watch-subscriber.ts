@@ -1,0 +1,121 @@
+import { isAfter, type LogPlace, latestOf, type Placed } from '../domain/log-place.ts';
+
+/** A change with its place in the log. Subscribers share it. */
+export interface Logged<Change> extends Placed {
+  readonly change: Change;
+  /** About as much memory as it takes. */
+  readonly bytes: number;
+}
+
+/** What a stream asks for. */
+export interface Interest<Entry, Change> {
+  /** Of an entry of the log, before its row has been read. */
+  wants(entry: Entry): boolean;
+  matches(change: Change): boolean;
+}
+
+/** What waits for a caller who is slower than the changes; with more than that its stream reads the log by itself. */
+const MAX_WAITING = 1_000;
+const MAX_WAITING_BYTES = 4 * 1_024 * 1_024;
+
+/** One stream as the hub sees it: either live, then changes are pushed to it, or behind, then it reads the log by itself. */
+export class WatchSubscriber<Entry, Change> {
+  readonly interest: Interest<Entry, Change>;
+  #place: LogPlace;
+  /** The hub's place; undefined while behind. */
+  #live: (() => LogPlace | undefined) | undefined;
+  #waiting: Logged<Change>[] = [];
+  #waitingBytes = 0;
+  #failure: { readonly error: unknown } | undefined;
+  #wake: (() => void) | undefined;
+  #dueMs = Number.POSITIVE_INFINITY;
+
+  constructor(interest: Interest<Entry, Change>, place: LogPlace) {
+    this.interest = interest;
+    this.#place = place;
+  }
+
+  /** All up to here has been handed out or was not asked for. */
+  get place(): LogPlace {
+    const live = this.#isDrained() ? this.#live?.() : undefined;
+    return live === undefined ? this.#place : latestOf(this.#place, live);
+  }
+
+  get isLive(): boolean {
+    return this.#live !== undefined;
+  }
+
+  /** Throws what the stream is to end with. */
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  /** For a stream that reads by itself. */
+  advanceTo(place: LogPlace): void {
+    this.#place = place;
+  }
+
+  goLive(hubPlace: () => LogPlace | undefined): void {
+    this.#live = hubPlace;
+  }
+
+  /** Drops what waits: it will be read again. */
+  fallBehind(): void {
+    this.#place = this.place;
+    this.#live = undefined;
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    this.#rouse();
+  }
+
+  /** Returns false when more waits than may. `hubPlace`: where the hub was before these changes. */
+  push(changes: readonly Logged<Change>[], hubPlace: LogPlace): boolean {
+    if (this.#isDrained()) this.#place = latestOf(this.#place, hubPlace);
+    for (const logged of changes) {
+      // A stream that has read by itself may be ahead of the hub.
+      if (!isAfter(logged.place, this.#place) || !this.interest.matches(logged.change)) continue;
+      if (this.#waiting.length >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) return false;
+      this.#waiting.push(logged);
+      this.#waitingBytes += logged.bytes;
+    }
+    if (!this.#isDrained()) this.#rouse();
+    return true;
+  }
+
+  /** The next change; undefined when none waits. */
+  take(): Logged<Change> | undefined {
+    const logged = this.#waiting.shift();
+    if (logged === undefined) return undefined;
+    this.#waitingBytes -= logged.bytes;
+    this.#place = logged.place;
+    return logged;
+  }
+
+  /** Resolves when something has come, the stream is behind or failed, or it is `dueMs` on the hub's clock. */
+  async arrival(dueMs: number): Promise<void> {
+    if (!this.#isDrained() || !this.isLive || this.#failure !== undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#wake = resolve;
+    this.#dueMs = dueMs;
+    await promise;
+  }
+
+  tick(nowMs: number): void {
+    if (nowMs >= this.#dueMs) this.#rouse();
+  }
+
+  fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#rouse();
+  }
+
+  #isDrained(): boolean {
+    return this.#waiting.length === 0;
+  }
+
+  #rouse(): void {
+    this.#dueMs = Number.POSITIVE_INFINITY;
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+}

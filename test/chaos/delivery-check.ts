@@ -1,0 +1,119 @@
+/** What was sent, held against what was acknowledged: nothing lost, nothing twice, and what nobody can know is marked. */
+import { setTimeout as wait } from 'node:timers/promises';
+import type pg from 'pg';
+import type { Simulator } from '../../src/dev/simulator.ts';
+
+export interface Findings {
+  readonly acknowledged: number;
+  /** By status, and by reason where they failed. */
+  readonly outcomes: Readonly<Record<string, number>>;
+  /** Acknowledged, and not in the database, or in it without having come to an end. */
+  readonly lost: number;
+  /** SENT or DELIVERED here, and the provider never saw it. */
+  readonly invented: number;
+  /** The provider accepted it more than once. */
+  readonly twice: number;
+  /** FAILED as OUTCOME_UNKNOWN: the provider has it, or has not, and nobody told. */
+  readonly marked: number;
+  /** Of those, the ones that the provider has. */
+  readonly markedAndSent: number;
+  /** The provider has it, and it is FAILED here for another reason than the provider's own. */
+  readonly deniedAlthoughSent: number;
+  /** Conversations whose messages reached the provider in another order than they were accepted in. */
+  readonly outOfOrder: number;
+  /** Conversations whose counters or sequence are not what a recount gives. */
+  readonly miscounted: number;
+  /** Events of providers that were recorded more than once. */
+  readonly eventsTwice: number;
+}
+
+const PATIENCE_MS = 180_000;
+const POLL_MS = 250;
+
+/** Resolves when nothing is under way any more; throws when that takes too long. */
+export async function untilSettled(sql: pg.Pool, simulator: Simulator): Promise<void> {
+  const untilMs = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const { rows } = await sql.query<{ count: number }>(`select count(*)::integer as count from messages where status = 'pending'`);
+    const pending = rows[0]?.count ?? 0;
+    if (pending === 0) break;
+    if (performance.now() > untilMs) throw new Error(`${pending} messages are still PENDING after ${PATIENCE_MS / 1_000} s`);
+    await wait(POLL_MS);
+  }
+  await simulator.idle();
+}
+
+interface MessageRow {
+  readonly id: string;
+  readonly conversation_id: string;
+  readonly sequence: number;
+  readonly status: string;
+  readonly reason: string | null;
+  readonly code: string | null;
+}
+
+const MISCOUNTED = `
+  select count(*)::integer as count from conversations c
+  left join lateral (select count(*) as messages from messages m where m.conversation_id = c.id) m on true
+  left join lateral (
+    select count(*) as events, count(distinct sequence) as sequences, coalesce(max(sequence), 0) as last
+    from message_events e where e.conversation_id = c.id
+  ) e on true
+  where c.message_count <> m.messages or c.last_sequence <> e.last or e.events <> e.sequences or e.events <> e.last`;
+const EVENTS_TWICE = `
+  select count(*)::integer as count from (
+    select 1 from message_events where provider_event_id is not null group by provider, provider_event_id having count(*) > 1
+  ) repeated`;
+
+const countOf = async (sql: pg.Pool, text: string): Promise<number> => (await sql.query<{ count: number }>(text)).rows[0]?.count ?? 0;
+
+/** Conversations in which a later message was accepted by the provider before an earlier one. */
+function outOfOrder(rows: readonly MessageRow[], simulator: Simulator): number {
+  const latest = new Map<string, number>();
+  const wrong = new Set<string>();
+  for (const { id, conversation_id: conversation } of rows.toSorted((left, right) => left.sequence - right.sequence)) {
+    const at = simulator.journal.ofMessage(id)[0]?.acceptedAtMs;
+    if (at === undefined) continue;
+    if (at < (latest.get(conversation) ?? 0)) wrong.add(conversation);
+    latest.set(conversation, at);
+  }
+  return wrong.size;
+}
+
+/** A report of a failure carries the provider's code; a verdict of ours does not come from one. */
+const OWN_REASONS = new Set(['expired', 'attempts_exhausted', 'canceled']);
+
+export async function check(sql: pg.Pool, simulator: Simulator, acknowledged: readonly string[]): Promise<Findings> {
+  const { rows } = await sql.query<MessageRow>(`
+    select id, conversation_id, sequence, status, failure ->> 'reason' as reason, failure ->> 'providerCode' as code from messages`);
+  const byId = new Map(rows.map((row) => [row.id, row]));
+  const sentTimes = (id: string): number => simulator.journal.ofMessage(id).length;
+  const outcomes: Record<string, number> = {};
+  for (const { status, reason } of rows) {
+    const outcome = reason === null ? status : `${status}: ${reason}`;
+    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+  }
+  const unknown = rows.filter(({ reason }) => reason === 'outcome_unknown');
+  return {
+    acknowledged: acknowledged.length,
+    outcomes,
+    lost: acknowledged.filter((id) => (byId.get(id)?.status ?? 'pending') === 'pending').length,
+    invented: rows.filter(({ id, status }) => (status === 'sent' || status === 'delivered') && sentTimes(id) === 0).length,
+    twice: rows.filter(({ id }) => sentTimes(id) > 1).length,
+    marked: unknown.length,
+    markedAndSent: unknown.filter(({ id }) => sentTimes(id) > 0).length,
+    deniedAlthoughSent: rows.filter(({ id, reason }) => reason !== null && OWN_REASONS.has(reason) && sentTimes(id) > 0).length,
+    outOfOrder: outOfOrder(rows, simulator),
+    miscounted: await countOf(sql, MISCOUNTED),
+    eventsTwice: await countOf(sql, EVENTS_TWICE),
+  };
+}
+
+/** What must not be, in words; `everythingDelivered`: nothing was refused or left unknown by the provider's doing. */
+export function faultsOf(findings: Findings, everythingDelivered: boolean): string[] {
+  const mustBeNone = ['lost', 'invented', 'twice', 'deniedAlthoughSent', 'outOfOrder', 'miscounted', 'eventsTwice'] as const;
+  const faults = mustBeNone.filter((name) => findings[name] > 0).map((name) => `${name}: ${findings[name]}`);
+  const undelivered = Object.entries(findings.outcomes).filter(([outcome]) => outcome !== 'delivered');
+  if (everythingDelivered && undelivered.length > 0) faults.push(`not delivered: ${undelivered.map((pair) => pair.join(' ')).join(', ')}`);
+  return faults;
+}

@@ -1,0 +1,120 @@
+import pg from 'pg';
+import { afterAll, describe, expect, it, vi } from 'vitest';
+import { startQueue } from '../../src/jobs/queue-worker.ts';
+import { createLog } from '../../src/telemetry/log.ts';
+import { patiently } from '../support/cached-service.ts';
+import { createDatabase } from '../support/database.ts';
+import { startOwnPostgres } from '../support/servers.ts';
+
+const log = createLog({ level: 'silent' });
+const workerLostMs = 10_000;
+const opened = new AsyncDisposableStack();
+afterAll(() => opened.disposeAsync());
+
+async function queueOf(url: string) {
+  const sql = new pg.Pool({ connectionString: url, max: 2 });
+  sql.on('error', () => undefined);
+  opened.defer(() => sql.end());
+  return {
+    sql,
+    add: (task: string, payload: object = {}) => sql.query('select graphile_worker.add_job($1, $2)', [task, JSON.stringify(payload)]),
+    waiting: async () => (await sql.query<{ id: string }>('select id from graphile_worker.jobs')).rows.length,
+  };
+}
+
+async function freshQueue() {
+  const { url } = opened.use(await createDatabase());
+  return { url, ...(await queueOf(url)) };
+}
+
+describe('the queue', () => {
+  it('runs jobs, those of one lane past those of another', async () => {
+    const queue = await freshQueue();
+    const stuck = Promise.withResolvers<void>();
+    const done: unknown[] = [];
+    await using _queue = startQueue({
+      connectionString: queue.url,
+      log,
+      workerLostMs,
+      lanes: [
+        { concurrency: 1, tasks: { slow: () => stuck.promise } },
+        { concurrency: 2, tasks: { quick: async (payload) => void done.push(payload) } },
+      ],
+    });
+    await queue.add('slow');
+    await queue.add('quick', { number: 1 });
+    await queue.add('quick', { number: 2 });
+    await vi.waitFor(() => expect(done).toHaveLength(2), patiently);
+    expect(await queue.waiting()).toBe(1);
+    stuck.resolve();
+    await vi.waitFor(async () => expect(await queue.waiting()).toBe(0), patiently);
+  });
+
+  it('keeps a job that fails, for later', async () => {
+    const queue = await freshQueue();
+    let runs = 0;
+    const fails = async () => {
+      runs += 1;
+      throw new Error('not now');
+    };
+    await using _queue = startQueue({ connectionString: queue.url, log, workerLostMs, lanes: [{ concurrency: 1, tasks: { fails } }] });
+    await queue.add('fails');
+    await vi.waitFor(() => expect(runs).toBeGreaterThan(0), patiently);
+    await vi.waitFor(async () => {
+      const { rows } = await queue.sql.query('select attempts > 0 as tried, run_at > created_at as later from graphile_worker.jobs');
+      expect(rows).toEqual([{ tried: true, later: true }]);
+    }, patiently);
+  });
+
+  it('gives the jobs of a process that is gone to another one, and leaves those of one that lives', async () => {
+    const queue = await freshQueue();
+    const done: unknown[] = [];
+    const tasks = { quick: async (payload: unknown) => void done.push(payload) };
+    await queue.add('quick', { of: 'the dead' });
+    await queue.sql.query(`update graphile_worker._private_jobs set locked_by = 'dead', locked_at = now() - interval '1 minute'`);
+    await queue.add('quick', { of: 'the living' });
+    await queue.sql.query(
+      `update graphile_worker._private_jobs set locked_by = 'alive', locked_at = now() - interval '1 minute' where locked_by is null`,
+    );
+    const beat = `insert into queue_workers values ('alive', now() + interval '1 hour')`;
+    await queue.sql.query(beat);
+    await using _queue = startQueue({ connectionString: queue.url, log, lanes: [{ concurrency: 1, tasks }], workerLostMs: 500 });
+    await vi.waitFor(() => expect(done).toEqual([{ of: 'the dead' }]), patiently);
+    expect(await queue.waiting()).toBe(1);
+  });
+
+  it('does not take over the jobs of its own long-running tasks', async () => {
+    const queue = await freshQueue();
+    const release = Promise.withResolvers<void>();
+    let runs = 0;
+    const slow = async () => {
+      runs += 1;
+      await release.promise;
+    };
+    await using _queue = startQueue({ connectionString: queue.url, log, lanes: [{ concurrency: 2, tasks: { slow } }], workerLostMs: 300 });
+    await queue.add('slow');
+    await vi.waitFor(() => expect(runs).toBe(1), patiently);
+    const seen = async () => (await queue.sql.query('select seen_at from queue_workers')).rows.map(({ seen_at }) => Number(seen_at)).join();
+    for (let beats = 0; beats < 10; beats += 1) {
+      const before = await seen();
+      await vi.waitFor(async () => expect(await seen()).not.toBe(before), patiently);
+    }
+    expect(runs).toBe(1);
+    release.resolve();
+    await vi.waitFor(async () => expect(await queue.waiting()).toBe(0), patiently);
+  });
+
+  it('goes on when PostgreSQL has been away', async () => {
+    const postgres = opened.use(await startOwnPostgres());
+    const queue = await queueOf(postgres.url);
+    const done: unknown[] = [];
+    const tasks = { quick: async (payload: unknown) => void done.push(payload) };
+    await using _queue = startQueue({ connectionString: postgres.url, log, workerLostMs, lanes: [{ concurrency: 1, tasks }] });
+    await queue.add('quick', { number: 1 });
+    await vi.waitFor(() => expect(done).toHaveLength(1), patiently);
+    await postgres.stop();
+    await postgres.start();
+    await vi.waitFor(() => queue.add('quick', { number: 2 }), patiently);
+    await vi.waitFor(() => expect(done).toHaveLength(2), patiently);
+  });
+});
