@@ -1,6 +1,6 @@
 /** A transaction's view of attempts and of the queue. */
 import type { SqlEntityManager } from '@mikro-orm/postgresql';
-import { sql } from 'kysely';
+import { CompiledQuery, sql } from 'kysely';
 import { DeliveryAttempt } from '../domain/delivery-attempt.ts';
 import type { DeliveryTx, DispatchJob, DispatchTx } from '../domain/delivery-ports.ts';
 import { PREPARED } from './prepared-statements.ts';
@@ -25,13 +25,13 @@ export function scheduleValues({ messageId, conversationId, provider, runAt, tra
   return [`dispatch_${provider}`, JSON.stringify({ messageId, conversationId, traceParent }), runAt.toISOString(), keyOf(messageId)];
 }
 
+const SCHEDULE = `select 1 from ${scheduleCall(1)} ${PREPARED}`;
+
 /** All of it but what dispatch-statements.ts has. */
 export function deliveryTx(em: SqlEntityManager, database: Database): Omit<DeliveryTx, keyof DispatchTx> {
   return {
     async scheduleDispatch(job) {
-      const [task, payload, runAt, key] = scheduleValues(job);
-      await sql`select 1 from graphile_worker.add_job(${task}, ${payload}::json, run_at => ${runAt}::timestamptz,
-        max_attempts => ${sql.raw(String(MAX_JOB_ATTEMPTS))}, job_key => ${key}) ${prepared}`.execute(database);
+      await database.executeQuery(CompiledQuery.raw(SCHEDULE, [...scheduleValues(job)]));
     },
     async wakeDispatch(messageId, at) {
       await sql`
