@@ -38,7 +38,7 @@ function textsOf<Name extends string>(payload: unknown, ...names: readonly Name[
 
 const requestOf = (payload: unknown): DispatchRequest => textsOf(payload, 'messageId', 'conversationId', 'traceParent');
 
-export function observerOf(metrics: Metrics): DeliveryObserver {
+function observerOf(metrics: Metrics): DeliveryObserver {
   return {
     attempt: metrics.deliveryAttempt,
     reached: (stage, messageType, ms) => metrics.deliveryReached(stage, messageType, Math.max(0, ms) / 1_000),
