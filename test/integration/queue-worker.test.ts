@@ -45,7 +45,7 @@ describe('the queue', () => {
     await queue.add('quick', { number: 1 });
     await queue.add('quick', { number: 2 });
     await vi.waitFor(() => expect(done).toHaveLength(2), patiently);
-    expect(await queue.waiting()).toBe(1);
+    await vi.waitFor(async () => expect(await queue.waiting()).toBe(1), patiently);
     stuck.resolve();
     await vi.waitFor(async () => expect(await queue.waiting()).toBe(0), patiently);
   });
@@ -80,7 +80,7 @@ describe('the queue', () => {
     await queue.sql.query(beat);
     await using _queue = startQueue({ connectionString: queue.url, log, lanes: [{ concurrency: 1, tasks }], workerLostMs: 500 });
     await vi.waitFor(() => expect(done).toEqual([{ of: 'the dead' }]), patiently);
-    expect(await queue.waiting()).toBe(1);
+    await vi.waitFor(async () => expect(await queue.waiting()).toBe(1), patiently);
   });
 
   it('does not take over the jobs of its own long-running tasks', async () => {
