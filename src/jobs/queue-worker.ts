@@ -26,14 +26,24 @@ export interface QueueOptions {
   readonly log: Log;
   /** After a process has not been seen for this long its jobs are others' again, in ms. */
   readonly workerLostMs: number;
+  /** Jobs that are still running this long after a stop are left to others, in ms. */
+  readonly closePatienceMs: number;
 }
 
 const POLL_INTERVAL_MS = 1_000;
 const RESTART_MS = 500;
 /** Connections of a lane, one of which listens; jobs work on the service's own. */
 const LANE_CONNECTIONS = 3;
-/** Jobs that are still running this long after a stop are left to others. */
-const CLOSE_PATIENCE_MS = 10_000;
+/** Otherwise nobody would hear of it when the end of a job cannot be written down, and the process would end. */
+const AT_ONCE = { completeJobBatchDelay: 0, failJobBatchDelay: 0 };
+
+/** Resolves when it does nothing any more. When ends of jobs could not be written down it may stop short of settling its own promise. */
+async function ended(runner: Runner, events: WorkerEvents): Promise<void> {
+  const failed = new Promise<void>((resolve) => {
+    events.on('pool:fatalError', () => events.on('pool:gracefulShutdown:complete', () => resolve()));
+  });
+  await Promise.race([runner.promise, failed]);
+}
 
 /** A lane that ends by itself, as when PostgreSQL went away, begins again. */
 async function runLane(lane: Lane, pgPool: Pool, pools: Set<string>, log: Log, signal: AbortSignal): Promise<void> {
@@ -53,6 +63,7 @@ async function runLane(lane: Lane, pgPool: Pool, pools: Set<string>, log: Log, s
         noHandleSignals: true,
         taskList: { ...lane.tasks },
         crontab: lane.crontab ?? '',
+        preset: { worker: AT_ONCE },
         events,
         logger: queueLogger(log),
       });
@@ -60,7 +71,7 @@ async function runLane(lane: Lane, pgPool: Pool, pools: Set<string>, log: Log, s
       const stop = (): void => void runner.stop().catch(() => undefined);
       signal.addEventListener('abort', stop, { once: true });
       if (signal.aborted) stop();
-      await runner.promise;
+      await ended(runner, events);
       signal.removeEventListener('abort', stop);
     } catch (error) {
       if (!failing && !signal.aborted) log.warn({ err: error }, 'the queue cannot be worked on; trying again until it can');
@@ -76,14 +87,14 @@ export function startQueue(options: QueueOptions): AsyncDisposable {
   const stopping = new AbortController();
   const { signal } = stopping;
   const pools = new Set<string>();
-  const { connectionString, log, workerLostMs } = options;
-  const pgPool = openQueuePool(connectionString, options.lanes.length * LANE_CONNECTIONS + 1);
+  const { connectionString, log, workerLostMs, closePatienceMs } = options;
+  const pgPool = openQueuePool({ connectionString, max: options.lanes.length * LANE_CONNECTIONS + 1 });
   const lanes = options.lanes.map((lane) => runLane(lane, pgPool, pools, log, signal));
   const watching = watchWorkers({ pgPool, pools, signal, log, workerLostMs });
   return {
     async [Symbol.asyncDispose]() {
       stopping.abort();
-      await Promise.race([Promise.all([...lanes, watching]), delay(CLOSE_PATIENCE_MS, undefined, { ref: false })]);
+      await Promise.race([Promise.all([...lanes, watching]), delay(closePatienceMs, undefined, { ref: false })]);
       // Not waited for: a server that is gone never says goodbye.
       void pgPool.end().catch(() => undefined);
     },

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import { afterAll, describe, expect, it, vi } from 'vitest';
+import { openQueuePool } from '../../src/jobs/queue-pool.ts';
 import { startQueue } from '../../src/jobs/queue-worker.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { patiently } from '../support/cached-service.ts';
@@ -7,7 +8,7 @@ import { createDatabase } from '../support/database.ts';
 import { startOwnPostgres } from '../support/servers.ts';
 
 const log = createLog({ level: 'silent' });
-const workerLostMs = 10_000;
+const [workerLostMs, closePatienceMs] = [10_000, 10_000];
 const opened = new AsyncDisposableStack();
 afterAll(() => opened.disposeAsync());
 
@@ -36,6 +37,7 @@ describe('the queue', () => {
       connectionString: queue.url,
       log,
       workerLostMs,
+      closePatienceMs,
       lanes: [
         { concurrency: 1, tasks: { slow: () => stuck.promise } },
         { concurrency: 2, tasks: { quick: async (payload) => void done.push(payload) } },
@@ -57,7 +59,13 @@ describe('the queue', () => {
       runs += 1;
       throw new Error('not now');
     };
-    await using _queue = startQueue({ connectionString: queue.url, log, workerLostMs, lanes: [{ concurrency: 1, tasks: { fails } }] });
+    await using _queue = startQueue({
+      connectionString: queue.url,
+      log,
+      workerLostMs,
+      closePatienceMs,
+      lanes: [{ concurrency: 1, tasks: { fails } }],
+    });
     await queue.add('fails');
     await vi.waitFor(() => expect(runs).toBeGreaterThan(0), patiently);
     await vi.waitFor(async () => {
@@ -78,7 +86,13 @@ describe('the queue', () => {
     );
     const beat = `insert into queue_workers values ('alive', now() + interval '1 hour')`;
     await queue.sql.query(beat);
-    await using _queue = startQueue({ connectionString: queue.url, log, lanes: [{ concurrency: 1, tasks }], workerLostMs: 500 });
+    await using _queue = startQueue({
+      connectionString: queue.url,
+      log,
+      lanes: [{ concurrency: 1, tasks }],
+      workerLostMs: 500,
+      closePatienceMs,
+    });
     await vi.waitFor(() => expect(done).toEqual([{ of: 'the dead' }]), patiently);
     await vi.waitFor(async () => expect(await queue.waiting()).toBe(1), patiently);
   });
@@ -91,7 +105,13 @@ describe('the queue', () => {
       runs += 1;
       await release.promise;
     };
-    await using _queue = startQueue({ connectionString: queue.url, log, lanes: [{ concurrency: 2, tasks: { slow } }], workerLostMs: 300 });
+    await using _queue = startQueue({
+      connectionString: queue.url,
+      log,
+      lanes: [{ concurrency: 2, tasks: { slow } }],
+      workerLostMs: 300,
+      closePatienceMs,
+    });
     await queue.add('slow');
     await vi.waitFor(() => expect(runs).toBe(1), patiently);
     const seen = async () => (await queue.sql.query('select seen_at from queue_workers')).rows.map(({ seen_at }) => Number(seen_at)).join();
@@ -109,12 +129,78 @@ describe('the queue', () => {
     const queue = await queueOf(postgres.url);
     const done: unknown[] = [];
     const tasks = { quick: async (payload: unknown) => void done.push(payload) };
-    await using _queue = startQueue({ connectionString: postgres.url, log, workerLostMs, lanes: [{ concurrency: 1, tasks }] });
+    await using _queue = startQueue({
+      connectionString: postgres.url,
+      log,
+      workerLostMs,
+      closePatienceMs,
+      lanes: [{ concurrency: 1, tasks }],
+    });
     await queue.add('quick', { number: 1 });
     await vi.waitFor(() => expect(done).toHaveLength(1), patiently);
     await postgres.stop();
     await postgres.start();
     await vi.waitFor(() => queue.add('quick', { number: 2 }), patiently);
     await vi.waitFor(() => expect(done).toHaveLength(2), patiently);
+  });
+
+  it('goes on when PostgreSQL was away while jobs ended, well or not', async () => {
+    const postgres = opened.use(await startOwnPostgres());
+    const queue = await queueOf(postgres.url);
+    const held = [0, 1, 2, 3].map(() => Promise.withResolvers<void>());
+    const [begun, done]: [number[], number[]] = [[], []];
+    const tasks = {
+      async held(payload: unknown) {
+        const { number } = payload as { readonly number: number };
+        begun.push(number);
+        await held[number]?.promise;
+        done.push(number);
+      },
+    };
+    await using _queue = startQueue({
+      connectionString: postgres.url,
+      log,
+      workerLostMs: 500,
+      closePatienceMs,
+      lanes: [{ concurrency: held.length, tasks }],
+    });
+    for (const number of held.keys()) await queue.add('held', { number });
+    await vi.waitFor(() => expect(begun).toHaveLength(held.length), patiently);
+    await postgres.stop();
+    const [first, second, third, fourth] = held;
+    first?.resolve();
+    second?.reject(new Error('not now'));
+    await vi.waitFor(() => expect(done).toEqual([0]), patiently);
+    third?.resolve();
+    fourth?.resolve();
+    await vi.waitFor(() => expect(done).toHaveLength(3), patiently);
+    await postgres.start();
+    // Those that ended while nobody could write it down are run again.
+    await vi.waitFor(() => expect(done.toSorted()).toEqual([0, 0, 2, 2, 3, 3]), patiently);
+    await vi.waitFor(
+      async () => expect((await queue.sql.query('select attempts from graphile_worker.jobs')).rows).toHaveLength(1),
+      patiently,
+    );
+  });
+});
+
+describe("the queue's pool", () => {
+  it('does not use a connection again on which PostgreSQL has gone silent', async () => {
+    const postgres = opened.use(await startOwnPostgres());
+    const pool = openQueuePool({ connectionString: postgres.url, max: 1, queryTimeoutMs: 200 });
+    const pidOf = async () => {
+      const client = await pool.connect();
+      try {
+        return (await client.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]?.pid;
+      } finally {
+        client.release();
+      }
+    };
+    const before = await pidOf();
+    postgres.pause();
+    await expect(pidOf()).rejects.toThrow('timeout');
+    postgres.resume();
+    expect(await pidOf()).not.toBe(before);
+    await pool.end();
   });
 });
