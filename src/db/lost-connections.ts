@@ -1,6 +1,7 @@
 /**
  * The query builder gives a transaction's connection back only after COMMIT or ROLLBACK has succeeded, and after BEGIN has failed not at
- * all: each connection that is lost on the way would take a place of the pool for good. This gives such a connection back, to be closed.
+ * all: each connection that is lost on the way would take a place of the pool for good. And one whose server has gone silent looks well:
+ * who gets it next would wait behind the query that was given up. This gives such connections back, to be closed.
  */
 
 /** What of the driver's connections is used here. */
@@ -25,15 +26,21 @@ function giveBack(connection: PooledConnection): void {
   release(true);
 }
 
+/** The driver's error when `query_timeout` has passed: the query is still under way. */
+const isUnanswered = (error: unknown): boolean => error instanceof Error && error.message === 'Query read timeout';
+
 export function returnLostConnections(pool: ConnectionPool): void {
   pool.on('connect', (connection) => {
     const driver: PooledConnection = Object.getPrototypeOf(connection);
     connection.query = (...parameters) => {
       // Looked up at each call: whoever traces queries may replace it later.
       const result = driver.query.apply(connection, parameters);
-      if (result instanceof Promise && typeof parameters[0] === 'string' && ENDS_USE.test(parameters[0])) {
-        result.catch(() => giveBack(connection));
-      }
+      if (!(result instanceof Promise)) return result;
+      const [text] = parameters;
+      const endsUse = typeof text === 'string' && ENDS_USE.test(text);
+      result.catch((error: unknown) => {
+        if (endsUse || isUnanswered(error)) giveBack(connection);
+      });
       return result;
     };
   });

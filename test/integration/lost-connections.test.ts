@@ -55,4 +55,25 @@ describe('a pool of connections', () => {
     }
     await expect.poll(() => database.pool().used, { timeout: 10_000 }).toBe(0);
   });
+
+  it('does not keep one whose query was given up', async () => {
+    await using opened = new AsyncDisposableStack();
+    const postgres = opened.use(await startOwnPostgres());
+    const { url } = postgres;
+    const database = opened.use(await openDatabase({ url, poolMax: 1, statementTimeoutMs: 300, connectTimeoutMs: 10_000 }));
+    const admin = opened.adopt(new pg.Client({ connectionString: url }), (client) => client.end());
+    await admin.connect();
+    const backends = async () =>
+      (await admin.query<{ pid: number }>(`select pid from pg_stat_activity where application_name = 'messaging-service'`)).rows.map(
+        ({ pid }) => pid,
+      );
+    await database.check();
+    const [silent] = await backends();
+    expect(silent).toBeDefined();
+    postgres.pause();
+    await expect(database.check()).rejects.toMatchObject({ code: 'storage_unavailable' });
+    postgres.resume();
+    await database.check();
+    await expect.poll(backends, { timeout: 10_000 }).not.toContain(silent);
+  });
 });
