@@ -100,13 +100,21 @@ export function startWorker(config: Config, parts: WorkerParts): AsyncDisposable
     crontab: '* * * * * housekeeping ?max=3',
   };
   const lanes = clients.map((client) => dispatchLane(client, config.providers[client.provider]?.limits.maxConcurrent ?? 1, config, parts));
-  const { workerLostMs } = config.dispatch;
-  const queue = startQueue({ connectionString: config.database.url, workerLostMs, lanes: [...lanes, webhookLane, upkeepLane], log });
+  const { workerLostMs, callMs } = config.dispatch;
+  const queue = startQueue({
+    connectionString: config.database.url,
+    workerLostMs,
+    // Longer than a provider may be asked: what it answers is still written down.
+    closePatienceMs: callMs,
+    lanes: [...lanes, webhookLane, upkeepLane],
+    log,
+  });
   const stopping = new AbortController();
   const sampling = sampleBacklog(parts, stopping.signal);
   return {
     async [Symbol.asyncDispose]() {
       stopping.abort();
+      for (const client of clients) client.drain();
       await queue[Symbol.asyncDispose]();
       await sampling;
     },

@@ -34,7 +34,7 @@ export type SubmissionOutcome =
   | { readonly kind: 'unknown'; readonly failure: Failure };
 
 /** What identifies a submission whose answer was lost. */
-export interface LostSubmission extends Submission {
+export interface LostSubmission extends Omit<Submission, 'validityMs'> {
   readonly startedAt: Date;
 }
 
@@ -47,7 +47,6 @@ export type LookupOutcome =
 
 export interface ProviderHealth {
   readonly provider: Provider;
-  readonly configured: boolean;
   /** `open`: it does not answer, or refuses our credentials, and is not asked for a while. */
   readonly breaker: 'closed' | 'half-open' | 'open';
 }
@@ -71,4 +70,6 @@ export interface ProviderClient {
   /** Asks for a submission whose answer was lost. Never throws. */
   lookUp(lost: LostSubmission): Promise<LookupOutcome>;
   health(): ProviderHealth;
+  /** Before a stop: nobody is admitted any more, and those who wait are told that it is unavailable. What is under way goes on. */
+  drain(): void;
 }

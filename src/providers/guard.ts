@@ -40,7 +40,7 @@ export interface GuardOptions {
   readonly onClosed: () => void;
 }
 
-/** Disposed of, it lets nobody in, and whoever waits gets on without a place. */
+/** Disposed of, it lets nobody in, those who were admitted included, and whoever waits gets on without a place. */
 export interface Guard extends Disposable {
   /** Resolves when one more request may start, and keeps a place for it, until it is disposed of. Never rejects. */
   admit(): Promise<Disposable>;
@@ -55,22 +55,34 @@ export interface Guard extends Disposable {
   ask<T extends Judged>(work: () => Promise<T>): Promise<T | undefined>;
   /** Nobody is admitted for so long. */
   slowDown(ms: number): void;
+  /** From now on it admits nobody and is unavailable; whoever waits gets on without a place. Those it has admitted may still enter. */
+  drain(): void;
 }
 
 /** For whoever was admitted to begin: longer than it takes to write the attempt down, statement and lock time-outs included. */
 export const ADMISSION_MS = 15_000;
 /** How long until it is worth asking again while a request tries whether the provider is back. */
 const TRIAL_MS = 1_000;
+/** As long as it takes until another process looks. */
+const DRAINED_MS = 1_000;
 const MAX_WAITING = 10_000;
 const MAX_SLOW_DOWN_MS = 60_000;
 /** Trials that fail one after the other while one waits to be admitted. */
 const MAX_TRIALS_AWAITED = 100;
 const RATE_KEY = 'limiter';
 
+const SECOND_MS = 1_000;
+
 /** A place among the requests that run at once. */
 interface Slot {
   readonly left: Promise<void>;
   readonly leave: () => void;
+}
+
+/** A place, counted against the rate. */
+interface Turn {
+  readonly slot: Slot;
+  readonly countedAtMs: number;
 }
 
 const NO_PLACE: Disposable = { [Symbol.dispose]: () => undefined };
@@ -110,12 +122,20 @@ export function createGuard(options: GuardOptions): Guard {
     });
   }
 
-  async function waitForTurn(): Promise<Slot> {
+  async function waitForTurn(): Promise<Turn> {
     await rate.removeTokens(1);
+    const countedAtMs = unixNowMs();
     const slot = await occupy();
     for (let waited = 0; waited < MAX_TRIALS_AWAITED && trial !== undefined; waited += 1) await trial.left;
     claimTrial(slot);
-    return slot;
+    return { slot, countedAtMs };
+  }
+
+  /** No request came of it: as long as its second lasts another one may be made instead. */
+  function discount({ countedAtMs }: Turn): void {
+    const nowMs = unixNowMs();
+    // Nor while all wait, for then it is the count that keeps them.
+    if (nowMs - countedAtMs < SECOND_MS && nowMs >= slowUntilMs) void limiter.reward(RATE_KEY, 1);
   }
 
   async function findRoom(): Promise<Slot | undefined> {
@@ -131,28 +151,30 @@ export function createGuard(options: GuardOptions): Guard {
   }
 
   /** undefined: not before the signal, or too many wait already. */
-  async function turnBefore(signal: AbortSignal): Promise<Slot | undefined> {
+  async function turnBefore(signal: AbortSignal): Promise<Turn | undefined> {
     if (signal.aborted) return undefined;
     const { promise: gaveUp, resolve: giveUp } = Promise.withResolvers<undefined>();
     const abort = (): void => giveUp(undefined);
     signal.addEventListener('abort', abort, { once: true });
     const turn = waitForTurn().catch(() => undefined);
-    const slot = await Promise.race([turn, gaveUp]);
+    const had = await Promise.race([turn, gaveUp]);
     signal.removeEventListener('abort', abort);
-    if (slot === undefined) void turn.then((late) => late?.leave());
-    return slot;
+    if (had === undefined) void turn.then((late) => late?.slot.leave());
+    return had;
   }
 
   return {
     async admit() {
-      const slot = await turnBefore(closing.signal);
-      if (slot === undefined) return NO_PLACE;
+      const turn = await turnBefore(closing.signal);
+      if (turn === undefined) return NO_PLACE;
+      const { slot } = turn;
       // Whoever enters first takes the place that was kept first, so the one to give back may be gone; then another one is left over.
       const giveBack = (): void => {
         const kept = admitted.indexOf(admission);
         if (kept < 0) return;
         admitted.splice(kept, 1);
         clearTimeout(admission.lapse);
+        discount(turn);
         slot.leave();
       };
       const admission = { slot, lapse: setTimeout(giveBack, ADMISSION_MS).unref() };
@@ -160,19 +182,19 @@ export function createGuard(options: GuardOptions): Guard {
       return { [Symbol.dispose]: giveBack };
     },
     async enter() {
-      if (closing.signal.aborted) return undefined;
       const admission = admitted.shift();
       clearTimeout(admission?.lapse);
-      const slot = admission?.slot ?? (await findRoom());
+      const slot = admission?.slot ?? (closing.signal.aborted ? undefined : await findRoom());
       if (slot !== undefined) claimTrial(slot);
       return slot && asPlace(slot);
     },
     async reserve(signal) {
-      const slot = await turnBefore(AbortSignal.any([signal, closing.signal]));
-      return slot && asPlace(slot);
+      const turn = await turnBefore(AbortSignal.any([signal, closing.signal]));
+      return turn && asPlace(turn.slot);
     },
     unavailableForMs() {
       const pauseMs = breaker.state === CircuitState.HalfOpen ? TRIAL_MS : openUntilMs() - unixNowMs();
+      if (closing.signal.aborted) return DRAINED_MS;
       return Math.max(breaker.state === CircuitState.Closed ? 0 : pauseMs, slowUntilMs - unixNowMs(), 0);
     },
     breaker() {
@@ -195,9 +217,10 @@ export function createGuard(options: GuardOptions): Guard {
       slowUntilMs = unixNowMs() + waitMs;
       void limiter.block(RATE_KEY, waitMs / 1_000);
     },
+    drain: () => closing.abort(),
     [Symbol.dispose]() {
       closing.abort();
-      for (const { lapse } of admitted) clearTimeout(lapse);
+      for (const { lapse } of admitted.splice(0)) clearTimeout(lapse);
     },
   };
 }

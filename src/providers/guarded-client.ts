@@ -182,7 +182,8 @@ export function guardedClient(api: ProviderApi, options: GuardedClientOptions): 
         if (outcome.kind === 'unavailable') span.failed(outcome.kind);
         return outcome;
       }),
-    health: () => ({ provider, configured: true, breaker: guard.breaker() }),
+    health: () => ({ provider, breaker: guard.breaker() }),
+    drain: guard.drain,
     [Symbol.dispose]: () => guard[Symbol.dispose](),
   };
 }

@@ -52,7 +52,7 @@ export function createReconcileAttempt({ client, recordOutcome, ...parts }: Reco
     if (nowMs < startedMs + policy.callbackWaitMs) return schedule(tx, message, lostAttempt, startedMs + policy.callbackWaitMs);
     const { id: messageId, messageType, fromAddress, toAddress, body, attachments, email } = message;
     const { startedAt } = attempt;
-    const content = { messageType, fromAddress, toAddress, body, attachments, email: email ?? null, validityMs: 0 };
+    const content = { messageType, fromAddress, toAddress, body, attachments, email: email ?? null };
     return { kind: 'ask', lost: { messageId, attempt: attempt.attempt, startedAt, ...content } };
   }
 

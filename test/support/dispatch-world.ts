@@ -106,7 +106,8 @@ function scriptedProvider(provider: Provider): ScriptedProvider {
       lookedUp.push(lost);
       return found;
     },
-    health: () => ({ provider, configured: true, breaker: 'closed' }),
+    health: () => ({ provider, breaker: 'closed' }),
+    drain: () => undefined,
   };
 }
 

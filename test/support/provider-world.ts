@@ -54,7 +54,10 @@ export async function providerWorld(provider: Provider, apiUrl: string, options:
   };
 }
 
-export function sms(changes: Partial<LostSubmission> = {}): LostSubmission {
+/** To be submitted, or to be looked for. */
+type AnySubmission = Submission & LostSubmission;
+
+export function sms(changes: Partial<AnySubmission> = {}): AnySubmission {
   return {
     messageId: '0199c3a0-0000-7000-8000-000000000001',
     attempt: 1,
@@ -70,7 +73,7 @@ export function sms(changes: Partial<LostSubmission> = {}): LostSubmission {
   };
 }
 
-export function email(changes: Partial<LostSubmission> = {}): LostSubmission {
+export function email(changes: Partial<AnySubmission> = {}): AnySubmission {
   return sms({
     messageType: 'email',
     fromAddress: 'shop@example.com',

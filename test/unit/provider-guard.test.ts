@@ -57,6 +57,23 @@ describe('the rate', () => {
     expect(admitted()).toBe(5);
   });
 
+  it('does not count those who were admitted and made no request, in the same second', async () => {
+    const { guard } = guardWith({ maxPerSecond: 2 });
+    const unused = await guard.admit();
+    unused[Symbol.dispose]();
+    const { admitted } = admitting(guard, 3);
+    await settle();
+    expect(admitted()).toBe(2);
+    await pass(1_000);
+    expect(admitted()).toBe(3);
+    const late = await guard.admit();
+    await pass(1_000);
+    late[Symbol.dispose]();
+    const { admitted: next } = admitting(guard, 3);
+    await settle();
+    expect(next()).toBe(2);
+  });
+
   it('holds for those who were not admitted', async () => {
     const { guard } = guardWith({ maxPerSecond: 1 });
     expect(await guard.enter()).toBeDefined();
@@ -159,13 +176,17 @@ describe('the places', () => {
     expect(await guard.reserve(new AbortController().signal)).toBeDefined();
   });
 
-  it('are not to be had any more when it is closed, and nobody waits for them', async () => {
+  it('are not to be had any more when it is drained, but by those who were admitted; nobody waits for them', async () => {
     const { guard } = guardWith({ maxConcurrent: 1 });
     const { admitted } = admitting(guard, 3);
     await settle();
-    guard[Symbol.dispose]();
+    expect(guard.unavailableForMs()).toBe(0);
+    guard.drain();
     await settle();
     expect(admitted()).toBe(3);
+    // What those who were let on without a place ask before they begin.
+    expect(guard.unavailableForMs()).toBeGreaterThan(0);
+    using _place = await entered(guard);
     expect(await guard.enter()).toBeUndefined();
     expect(await guard.reserve(new AbortController().signal)).toBeUndefined();
   });
