@@ -2,6 +2,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type pg from 'pg';
 import type { Simulator } from '../../src/dev/simulator.ts';
+import type { AcceptedMessage } from '../../src/dev/simulator-journal.ts';
 
 export interface Findings {
   readonly acknowledged: number;
@@ -17,6 +18,10 @@ export interface Findings {
   readonly marked: number;
   /** Of those, the ones that the provider has. */
   readonly markedAndSent: number;
+  /** Of those, the ones that nobody was asked about when the provider went away; 0 where it never did. */
+  readonly markedWithoutCause: number;
+  /** The provider was told that its report of a delivery was taken, and the message is not DELIVERED. */
+  readonly unheard: number;
   /** The provider has it, and it is FAILED here for another reason than the provider's own. */
   readonly deniedAlthoughSent: number;
   /** Conversations whose messages reached the provider in another order than they were accepted in. */
@@ -80,10 +85,32 @@ function outOfOrder(rows: readonly MessageRow[], simulator: Simulator): number {
   return wrong.size;
 }
 
+/** Messages that were given up although their request was not under way at `goneAt`, within a provider's time-out of this test. */
+async function countWithoutCause(sql: pg.Pool, goneAt: Date): Promise<number> {
+  const { rows } = await sql.query<{ count: number }>(
+    `select count(*)::integer as count from delivery_attempts
+     where outcome = 'given_up' and not started_at between $1::timestamptz - interval '2 seconds' and $1::timestamptz + interval '0.5 seconds'`,
+    [goneAt],
+  );
+  return rows[0]?.count ?? 0;
+}
+
+const wasToldDelivered = ({ callbacks }: AcceptedMessage): boolean =>
+  callbacks.some(({ status, answer }) => status === 'delivered' && typeof answer === 'number' && answer < 300);
+
 /** A report of a failure carries the provider's code; a verdict of ours does not come from one. */
 const OWN_REASONS = new Set(['expired', 'attempts_exhausted', 'canceled']);
 
-export async function check(sql: pg.Pool, simulator: Simulator, acknowledged: readonly string[]): Promise<Findings> {
+export interface CheckOptions {
+  readonly sql: pg.Pool;
+  readonly simulator: Simulator;
+  /** Ids. */
+  readonly acknowledged: readonly string[];
+  /** When the provider went away; undefined: it never did. */
+  readonly goneAt: Date | undefined;
+}
+
+export async function check({ sql, simulator, acknowledged, goneAt }: CheckOptions): Promise<Findings> {
   const { rows } = await sql.query<MessageRow>(`
     select id, conversation_id, sequence, status, failure ->> 'reason' as reason, failure ->> 'providerCode' as code from messages`);
   const byId = new Map(rows.map((row) => [row.id, row]));
@@ -102,6 +129,8 @@ export async function check(sql: pg.Pool, simulator: Simulator, acknowledged: re
     twice: rows.filter(({ id }) => sentTimes(id) > 1).length,
     marked: unknown.length,
     markedAndSent: unknown.filter(({ id }) => sentTimes(id) > 0).length,
+    markedWithoutCause: goneAt === undefined ? 0 : await countWithoutCause(sql, goneAt),
+    unheard: rows.filter(({ id, status }) => status !== 'delivered' && simulator.journal.ofMessage(id).some(wasToldDelivered)).length,
     deniedAlthoughSent: rows.filter(({ id, reason }) => reason !== null && OWN_REASONS.has(reason) && sentTimes(id) > 0).length,
     outOfOrder: outOfOrder(rows, simulator),
     miscounted: await countOf(sql, MISCOUNTED),
@@ -109,11 +138,20 @@ export async function check(sql: pg.Pool, simulator: Simulator, acknowledged: re
   };
 }
 
-/** What must not be, in words; `everythingDelivered`: nothing was refused or left unknown by the provider's doing. */
-export function faultsOf(findings: Findings, everythingDelivered: boolean): string[] {
-  const mustBeNone = ['lost', 'invented', 'twice', 'deniedAlthoughSent', 'outOfOrder', 'miscounted', 'eventsTwice'] as const;
+/** What must not be, in words; `mayBeUnknown`: the outcome of a request may have been lost, so that a message is marked. */
+export function faultsOf(findings: Findings, mayBeUnknown: boolean): string[] {
+  const mustBeNone = [
+    ...(['lost', 'invented', 'twice', 'deniedAlthoughSent', 'markedWithoutCause', 'unheard'] as const),
+    ...(['outOfOrder', 'miscounted', 'eventsTwice'] as const),
+  ];
   const faults = mustBeNone.filter((name) => findings[name] > 0).map((name) => `${name}: ${findings[name]}`);
-  const undelivered = Object.entries(findings.outcomes).filter(([outcome]) => outcome !== 'delivered');
-  if (everythingDelivered && undelivered.length > 0) faults.push(`not delivered: ${undelivered.map((pair) => pair.join(' ')).join(', ')}`);
+  if (!mayBeUnknown && findings.marked > 0) faults.push(`marked: ${findings.marked}`);
   return faults;
+}
+
+/** Of scenarios in which every report arrives: what is neither delivered nor marked. */
+export function undelivered({ outcomes }: Findings): string[] {
+  return Object.entries(outcomes)
+    .filter(([outcome]) => outcome !== 'delivered' && outcome !== 'failed: outcome_unknown')
+    .map(([outcome, count]) => `${outcome}: ${count}`);
 }

@@ -4,7 +4,7 @@
  */
 import { setTimeout as wait } from 'node:timers/promises';
 import { seededRandom, seedOf } from '../support/seeded-random.ts';
-import { check, type Findings, faultsOf, untilSettled } from './delivery-check.ts';
+import { check, type Findings, faultsOf, undelivered, untilSettled } from './delivery-check.ts';
 import { type Load, sendAll } from './delivery-load.ts';
 import { type DeliveryScenario, type DeliverySettings, readDeliverySettings } from './delivery-settings.ts';
 import { type DeliveryStack, startDeliveryStack } from './delivery-stack.ts';
@@ -48,21 +48,29 @@ async function killSome({ mortals }: DeliveryStack, { kills, seed }: DeliverySet
   return kills;
 }
 
-async function disturb(scenario: DeliveryScenario, stack: DeliveryStack, settings: DeliverySettings, loadMs: number): Promise<number> {
+interface Disturbed {
+  readonly count: number;
+  /** When the provider went away. */
+  readonly goneAt?: Date;
+}
+
+async function disturb(scenario: DeliveryScenario, stack: DeliveryStack, settings: DeliverySettings, loadMs: number): Promise<Disturbed> {
   switch (scenario) {
     case 'crash':
-      return killSome(stack, settings);
+      return { count: await killSome(stack, settings) };
     case 'postgres-restart':
       await wait(loadMs / 3);
       await stack.postgres.stop();
       await stack.postgres.start();
-      return 1;
-    case 'provider-down':
+      return { count: 1 };
+    case 'provider-down': {
       await wait(loadMs / 3);
+      const goneAt = new Date();
       await stack.simulator.down();
       await wait(settings.downMs);
       await stack.simulator.up();
-      return 1;
+      return { count: 1, goneAt };
+    }
     default:
       return scenario satisfies never;
   }
@@ -75,13 +83,15 @@ async function runScenario(scenario: DeliveryScenario, settings: DeliverySetting
   const messages = scenario === 'crash' ? settings.messages : Math.ceil(settings.messages / 10);
   const loadMs = scenario === 'crash' ? settings.kills * KILL_MS : (messages * 1_000) / STEADY_PER_SECOND;
   const startedMs = performance.now();
-  const [load, disturbances] = await Promise.all([
+  const [load, { count: disturbances, goneAt }] = await Promise.all([
     sendAll({ clients, messages, seed: settings.seed, perSecond: (messages * 1_000) / loadMs }),
     disturb(scenario, stack, settings, loadMs),
   ]);
   await untilSettled(sql, simulator);
-  const findings = await check(sql, simulator, load.acknowledged);
-  const faults = faultsOf(findings, scenario !== 'crash');
+  const findings = await check({ sql, simulator, acknowledged: load.acknowledged, goneAt });
+  const faults = faultsOf(findings, scenario !== 'postgres-restart');
+  // Processes that are killed hear nothing; the provider repeats a report for 15 s.
+  if (scenario !== 'crash') faults.push(...undelivered(findings));
   if (findings.acknowledged !== messages) faults.push(`only ${findings.acknowledged} of ${messages} were acknowledged`);
   return { scenario, disturbances, load, findings, faults, ms: performance.now() - startedMs };
 }
