@@ -19,7 +19,10 @@ export const scheduleCall = (start: number): string =>
   `graphile_worker.add_job($${start}, $${start + 1}::json, run_at => $${start + 2}::timestamptz, max_attempts => ${MAX_JOB_ATTEMPTS},
     job_key => $${start + 3})`;
 
-const keyOf = (messageId: string): string => `message:${messageId}`;
+/** Of a message's key in the queue; its id follows. */
+export const KEY_PREFIX = 'message:';
+
+const keyOf = (messageId: string): string => `${KEY_PREFIX}${messageId}`;
 
 export function scheduleValues({ messageId, conversationId, provider, runAt, traceParent }: DispatchJob): readonly unknown[] {
   return [`dispatch_${provider}`, JSON.stringify({ messageId, conversationId, traceParent }), runAt.toISOString(), keyOf(messageId)];
@@ -27,12 +30,15 @@ export function scheduleValues({ messageId, conversationId, provider, runAt, tra
 
 const SCHEDULE = `select 1 from ${scheduleCall(1)} ${PREPARED}`;
 
+/** Adds a job to the queue, or puts off the one there is. */
+export async function schedule(database: Database, job: DispatchJob): Promise<void> {
+  await database.executeQuery(CompiledQuery.raw(SCHEDULE, [...scheduleValues(job)]));
+}
+
 /** All of it but what dispatch-statements.ts has. */
 export function deliveryTx(em: SqlEntityManager, database: Database): Omit<DeliveryTx, keyof DispatchTx> {
   return {
-    async scheduleDispatch(job) {
-      await database.executeQuery(CompiledQuery.raw(SCHEDULE, [...scheduleValues(job)]));
-    },
+    scheduleDispatch: (job) => schedule(database, job),
     async wakeDispatch(messageId, at) {
       await sql`
         select 1 from graphile_worker.reschedule_jobs(
@@ -44,11 +50,23 @@ export function deliveryTx(em: SqlEntityManager, database: Database): Omit<Deliv
       (await em.findOne(DeliveryAttempt, { messageId }, { orderBy: { attempt: 'desc' } })) ?? undefined,
     findAttemptByProviderId: async (provider, providerMessageId) =>
       (await em.findOne(DeliveryAttempt, { provider, providerMessageId }, { orderBy: { startedAt: 'desc' } })) ?? undefined,
-    async findKnownProviderIds(provider, providerMessageIds) {
+    async findUnclaimed(provider, providerMessageIds) {
       const { rows } = await sql<{ id: string }>`
-        select provider_message_id as id from delivery_attempts
-        where provider = ${provider} and provider_message_id = any(${providerMessageIds}::text[])`.execute(database);
-      return new Set(rows.map(({ id }) => id));
+        select id from unnest(${providerMessageIds}::text[]) with ordinality as found (id, place)
+        where not exists (select from delivery_attempts where provider = ${provider} and provider_message_id = found.id)
+          and not exists (select from messages where provider = ${provider} and provider_message_id = found.id)
+        order by place limit 1`.execute(database);
+      return rows[0]?.id;
+    },
+    async hasOpenTwin(messageId) {
+      const { rows } = await sql<{ found: boolean }>`
+        select exists (
+          select from messages m join messages twin on twin.status = 'pending' and twin.direction = 'outbound' and twin.provider = m.provider
+            and twin.from_address = m.from_address and twin.to_address = m.to_address and twin.body = m.body and twin.id <> m.id
+          join delivery_attempts a on a.message_id = twin.id and a.outcome in ('running', 'unknown') and not a.superseded
+          where m.id = ${messageId}
+        ) as found`.execute(database);
+      return rows[0]?.found === true;
     },
     async supersedeAttempts(messageId) {
       await sql`update delivery_attempts set superseded = true where message_id = ${messageId} and not superseded`.execute(database);

@@ -1,7 +1,7 @@
 import { sql } from 'kysely';
-import type { QueueBacklog, Upkeep } from '../domain/delivery-ports.ts';
+import type { DispatchJob, QueueBacklog, Upkeep } from '../domain/delivery-ports.ts';
 import { providers } from '../domain/message.ts';
-import { MAX_JOB_ATTEMPTS } from './delivery-tx.ts';
+import { KEY_PREFIX, schedule } from './delivery-tx.ts';
 import { toDomainError } from './errors.ts';
 import type { Orm } from './orm.ts';
 import type { Database, Tables } from './rows.ts';
@@ -28,26 +28,32 @@ async function backlog(database: Database): Promise<readonly QueueBacklog[]> {
   return providers.map((provider) => rows.find((row) => row.provider === provider) ?? { provider, depth: 0, oldestMs: 0 });
 }
 
+interface LostMessage extends Pick<DispatchJob, 'messageId' | 'conversationId' | 'provider'> {
+  readonly runAtMs: number;
+}
+
 async function requeueLost(database: Database, limit: number): Promise<number> {
-  const { rows } = await sql`
-    select graphile_worker.add_job('dispatch_' || provider,
-      json_build_object('messageId', id, 'conversationId', conversation_id, 'traceParent', ''), run_at => coalesce(next_attempt_at, now()),
-      max_attempts => ${sql.raw(String(MAX_JOB_ATTEMPTS))}, job_key => 'message:' || id)
-    from (
-      select id, conversation_id, provider, next_attempt_at from messages
-      where status = 'pending' and direction = 'outbound' and updated_at < clock_timestamp() - ${sql.lit(SETTLED_FOR)}::interval
-        and not exists (
-          select from graphile_worker.jobs where key = 'message:' || messages.id and attempts < max_attempts
-        )
-      limit ${limit}
-    ) lost`.execute(database);
+  const { rows } = await sql<LostMessage>`
+    select id as "messageId", conversation_id as "conversationId", provider,
+      extract(epoch from coalesce(next_attempt_at, now()))::float8 * 1000 as "runAtMs"
+    from messages
+    where status = 'pending' and direction = 'outbound' and updated_at < clock_timestamp() - ${sql.lit(SETTLED_FOR)}::interval
+      and not exists (
+        select from graphile_worker.jobs where key = ${KEY_PREFIX} || messages.id and attempts < max_attempts
+      )
+    limit ${limit}`.execute(database);
+  // One that was settled meanwhile has a job that does nothing.
+  for (const { runAtMs, ...message } of rows) await schedule(database, { ...message, runAt: new Date(runAtMs), traceParent: '' });
   return rows.length;
 }
 
+/** Of a message that is still PENDING it is replaced by requeueLost, so that it is not there for a moment without one. */
 async function removeSpentJobs(database: Database, limit: number): Promise<number> {
   const { rows } = await sql`
     select graphile_worker.complete_jobs(array(
-      select id from graphile_worker.jobs where key is null and attempts >= max_attempts and locked_at is null limit ${limit}
+      select id from graphile_worker.jobs where attempts >= max_attempts and locked_at is null and not exists (
+        select from messages where status = 'pending' and direction = 'outbound' and key = ${KEY_PREFIX} || messages.id
+      ) limit ${limit}
     ))`.execute(database);
   return rows.length;
 }

@@ -66,8 +66,10 @@ export interface DeliveryTx extends DispatchTx {
   /** The one with the highest number. */
   findLatestAttempt(messageId: string): Promise<DeliveryAttempt | undefined>;
   findAttemptByProviderId(provider: Provider, providerMessageId: string): Promise<DeliveryAttempt | undefined>;
-  /** Which of these ids belong to attempts that are known. */
-  findKnownProviderIds(provider: Provider, providerMessageIds: readonly string[]): Promise<ReadonlySet<string>>;
+  /** The first of these ids that belongs to no message or attempt; undefined: there is none. */
+  findUnclaimed(provider: Provider, providerMessageIds: readonly string[]): Promise<string | undefined>;
+  /** Whether another message with the same content between the same addresses has an attempt whose outcome is open. */
+  hasOpenTwin(messageId: string): Promise<boolean>;
   supersedeAttempts(messageId: string): Promise<void>;
   /** Id of the first PENDING message behind this one that is due at `at`. */
   findNextPending(conversationId: string, sequence: number, at: Date): Promise<string | undefined>;
@@ -88,7 +90,7 @@ export interface Upkeep {
   backlog(): Promise<readonly QueueBacklog[]>;
   /** Adds the job of messages that are PENDING and have lost theirs. Returns how many. */
   requeueLost(limit: number): Promise<number>;
-  /** Removes jobs that a later one has replaced while they ran, and whose process is gone. Returns how many. */
+  /** Removes jobs that failed too often and of which nothing more will come. Returns how many. */
   removeSpentJobs(limit: number): Promise<number>;
   /** Forgets keys of idempotent requests. Returns how many. */
   pruneRequestIds(before: Date, limit: number): Promise<number>;

@@ -206,7 +206,8 @@ export class Message extends MessageSchema.class {
     }
     const validityMs = (this.expireAt ?? at).getTime() - (this.sendAt ?? this.createdAt).getTime();
     this.apply({ kind: 'retried' }, at);
-    this.sendAt = null;
+    // Its time begins anew, for the next retry too.
+    this.sendAt = at;
     this.expireAt = new Date(at.getTime() + validityMs);
     this.nextAttemptAt = at;
   }

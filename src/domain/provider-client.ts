@@ -39,8 +39,8 @@ export interface LostSubmission extends Omit<Submission, 'validityMs'> {
 }
 
 export type LookupOutcome =
-  /** Ids of submissions with this content that the provider has, oldest first; of which one may belong to another message of ours. */
-  | { readonly kind: 'found'; readonly providerMessageIds: readonly string[] }
+  /** Ids of submissions that the provider has, oldest first. `by` content: one may belong to another message with the same. */
+  | { readonly kind: 'found'; readonly by: 'message_id' | 'content'; readonly providerMessageIds: readonly string[] }
   | { readonly kind: 'absent' }
   /** The provider could not be asked, or cannot tell. */
   | { readonly kind: 'unavailable' };

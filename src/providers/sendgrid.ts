@@ -105,7 +105,7 @@ function foundIn(activities: readonly ActivityJson[], attempt: number): LookupOu
     .filter(({ unique_args: args }) => [undefined, String(attempt)].includes(args?.[ECHO.attempt]?.toString()))
     .toSorted((one, other) => (String(one.last_event_time) < String(other.last_event_time) ? -1 : 1))
     .flatMap(({ msg_id: id }) => (typeof id === 'string' && id !== '' ? [submissionIdOf(id)] : []));
-  return ids.length === 0 ? { kind: 'absent' } : { kind: 'found', providerMessageIds: [...new Set(ids)] };
+  return ids.length === 0 ? { kind: 'absent' } : { kind: 'found', by: 'message_id', providerMessageIds: [...new Set(ids)] };
 }
 
 /** Asks the Email Activity API, which is not part of every contract. It lags behind by minutes. */

@@ -97,7 +97,8 @@ async function find(messages: MessageListInstance, lost: LostSubmission): Promis
     page = await page.nextPage();
   }
   if (found.length === 0) return isWhole ? { kind: 'absent' } : { kind: 'unavailable' };
-  return { kind: 'found', providerMessageIds: found.toSorted((one, other) => one.createdMs - other.createdMs).map(({ sid }) => sid) };
+  const oldestFirst = found.toSorted((one, other) => one.createdMs - other.createdMs);
+  return { kind: 'found', by: 'content', providerMessageIds: oldestFirst.map(({ sid }) => sid) };
 }
 
 export function twilioApi(options: TwilioOptions, transport: Transport): ProviderApi {

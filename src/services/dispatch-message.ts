@@ -24,6 +24,9 @@ type Claim =
 
 const IDLE: Claim = { kind: 'idle' };
 
+/** Between two looks at whether the earlier message of the conversation is settled, in case nobody tells. */
+const BLOCKED_MS = 60_000;
+
 /** Retrying it would fail the same way until the opt-out is lifted. */
 const OPTED_OUT: Failure = { reason: 'opted_out', providerCode: '', providerMessage: '', retryable: false };
 
@@ -68,8 +71,8 @@ export function createDispatchMessage(options: DispatchOptions) {
     if (message.expireAt != null && message.expireAt <= now) return fail(unconfirmed('expired'));
     const dueMs = (message.nextAttemptAt ?? message.createdAt).getTime();
     if (dueMs > now.getTime()) return later(dueMs);
-    // Whoever settles the earlier one wakes this one; without that it would only expire.
-    if (state.isBlocked) return later(Number.POSITIVE_INFINITY);
+    // Whoever settles the earlier one wakes this one, unless by that one's clock it was not due yet, or somebody settled it by hand.
+    if (state.isBlocked) return later(now.getTime() + BLOCKED_MS);
     if (state.isSuppressed) {
       observer.suppressed();
       return fail(OPTED_OUT);

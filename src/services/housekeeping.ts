@@ -28,16 +28,29 @@ async function inBatches(work: (limit: number) => Promise<number>): Promise<numb
   return total;
 }
 
-/** Once a minute, in one process: messages that have lost their job get it back, and what is old goes. */
+/**
+ * Once a minute, in one process: messages that have lost their job get it back, and what is old goes. A step that fails does not keep
+ * the others from their turn; then throws what the first one threw.
+ */
 export function createHousekeeping(options: { readonly upkeep: Upkeep; readonly retention: readonly Retention[]; readonly clock: Clock }) {
   const { upkeep, retention, clock } = options;
   return async (): Promise<Swept> => {
-    const requeued = await inBatches((limit) => upkeep.requeueLost(limit));
-    const pruned: Record<string, number> = { spent_jobs: await inBatches((limit) => upkeep.removeSpentJobs(limit)) };
+    const failures: unknown[] = [];
+    const step = async (work: (limit: number) => Promise<number>): Promise<number> => {
+      try {
+        return await inBatches(work);
+      } catch (error) {
+        failures.push(error);
+        return 0;
+      }
+    };
+    const requeued = await step((limit) => upkeep.requeueLost(limit));
+    const pruned: Record<string, number> = { spent_jobs: await step((limit) => upkeep.removeSpentJobs(limit)) };
     for (const { name, days, prune } of retention) {
       const before = new Date(clock.now().getTime() - days * DAY_MS);
-      pruned[name] = await inBatches((limit) => prune(before, limit));
+      pruned[name] = await step((limit) => prune(before, limit));
     }
+    if (failures.length > 0) throw failures[0];
     return { requeued, pruned };
   };
 }

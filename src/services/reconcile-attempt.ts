@@ -77,11 +77,14 @@ export function createReconcileAttempt({ client, recordOutcome, ...parts }: Reco
     if (gaveUp) observer.attempt(client.provider, 'given_up');
   }
 
-  /** The oldest that belongs to no other message of ours. */
-  async function ownOf(found: LookupOutcome): Promise<string | undefined> {
+  /** The oldest that belongs to no other message of ours; undefined also when that cannot be told. */
+  async function ownOf(found: LookupOutcome, { messageId }: LostSubmission): Promise<string | undefined> {
     if (found.kind !== 'found') return undefined;
-    const known = await store.transaction((tx) => tx.findKnownProviderIds(client.provider, found.providerMessageIds));
-    return found.providerMessageIds.find((id) => !known.has(id));
+    return store.transaction(async (tx) => {
+      // Asked first: what another one is told from now on is among the ids that are taken.
+      if (found.by === 'content' && (await tx.hasOpenTwin(messageId))) return undefined;
+      return tx.findUnclaimed(client.provider, found.providerMessageIds);
+    });
   }
 
   return async (lostAttempt: LostAttempt): Promise<void> => {
@@ -92,7 +95,7 @@ export function createReconcileAttempt({ client, recordOutcome, ...parts }: Reco
       case 'abandoned':
         return recordOutcome(lostAttempt.request, lostAttempt.attempt, { kind: 'unknown', failure: unconfirmed('outcome_unknown') });
       case 'ask': {
-        const providerMessageId = await ownOf(await client.lookUp(step.lost));
+        const providerMessageId = await ownOf(await client.lookUp(step.lost), step.lost);
         if (providerMessageId === undefined) return waitOrGiveUp(lostAttempt, step.lost.startedAt);
         return recordOutcome(lostAttempt.request, lostAttempt.attempt, { kind: 'accepted', providerMessageId });
       }

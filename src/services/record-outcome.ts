@@ -113,7 +113,9 @@ export function createRecordOutcome(parts: DispatchParts): RecordOutcome {
       if (state?.attempt === undefined) return undefined;
       const { message, attempt } = state;
       if (attempt.superseded) {
-        attempt.settle(outcome.kind, 'failure' in outcome ? outcome.failure : null, at);
+        // With its id: a report on it must find what it is about.
+        if (outcome.kind === 'accepted') attempt.confirm(outcome.providerMessageId, at);
+        else attempt.settle(outcome.kind, outcome.failure, at);
         await tx.writeAttempt(attempt);
       } else await apply({ tx, request, state, attempt, at }, outcome);
       return {

@@ -251,6 +251,22 @@ describe('a report', () => {
   });
 });
 
+describe('an attempt that a RetryMessage has superseded', () => {
+  it('is known by its id when the provider accepts it all the same', async () => {
+    const { id } = await send();
+    world.provider.answers(async ({ attempt }) => {
+      await world.cases.report(reportOn(id, { attempt, providerMessageId: '', providerStatus: 'failed' }));
+      await world.cases.changeMessage.retry(id, true, undefined, 'test');
+      return accepted('SM0010')();
+    }, accepted('SM0011'));
+    await world.dispatch(id);
+    const late = await world.cases.report(reportOn(undefined, { providerMessageId: 'SM0010', providerStatus: 'delivered' }));
+    expect(late).toMatchObject({ message: { id, status: MessageStatus.PENDING }, event: { attempt: 1 } });
+    await world.runDue();
+    expect((await historyOf(id)).message).toMatchObject({ status: MessageStatus.SENT, providerMessageId: 'SM0011' });
+  });
+});
+
 describe('an answer that is recorded twice, because the reply to COMMIT was lost', () => {
   it.each([
     ['accepted', accepted('SM0009'), MessageStatus.SENT],

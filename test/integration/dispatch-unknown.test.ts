@@ -67,7 +67,7 @@ describe('an attempt whose answer is lost', () => {
     world.pass(policy.callbackWaitMs - 1);
     await world.runDue();
     expect(world.provider.lookedUp).toHaveLength(lookups);
-    world.provider.knows({ kind: 'found', providerMessageIds: ['SM1002'] });
+    world.provider.knows({ kind: 'found', by: 'content', providerMessageIds: ['SM1002'] });
     world.pass(1);
     await world.runDue();
     expect(await statusOf(id)).toMatchObject({ status: MessageStatus.SENT, providerMessageId: 'SM1002' });
@@ -81,11 +81,30 @@ describe('an attempt whose answer is lost', () => {
     world.provider.answers(unknown);
     const second = await send(pair, 'same words');
     await world.runDue();
-    world.provider.knows({ kind: 'found', providerMessageIds: ['SM1003', 'SM1004'] });
+    world.provider.knows({ kind: 'found', by: 'content', providerMessageIds: ['SM1003', 'SM1004'] });
     world.pass(policy.callbackWaitMs);
     await world.runDue();
     expect(await statusOf(first.id)).toMatchObject({ providerMessageId: 'SM1003' });
     expect(await statusOf(second.id)).toMatchObject({ providerMessageId: 'SM1004', status: MessageStatus.SENT });
+  });
+
+  it('is not taken for one with the same words whose answer is not known yet', async () => {
+    const pair = newPair();
+    world.provider.answers(unknown);
+    const first = await send(pair, 'same words');
+    await world.runDue();
+    // In a conversation of its own it does not wait for the first one.
+    await world.cases.changeConversation.close(first.conversationId, '');
+    const second = await send(pair, 'same words');
+    await crashDuringAttempt(second.id);
+    world.provider.knows({ kind: 'found', by: 'content', providerMessageIds: ['SM1010'] });
+    world.pass(policy.callbackWaitMs);
+    await world.dispatch(first.id);
+    expect(await statusOf(first.id)).toMatchObject({ status: MessageStatus.PENDING });
+    await world.cases.report(reportOn(second.id, { attempt: 1, providerMessageId: 'SM1010', providerStatus: 'queued' }));
+    await windowEnds();
+    expect(await statusOf(second.id)).toMatchObject({ status: MessageStatus.SENT, providerMessageId: 'SM1010' });
+    expect(await statusOf(first.id)).toMatchObject({ status: MessageStatus.FAILED, failure: { reason: FailureReason.OUTCOME_UNKNOWN } });
   });
 
   it('cannot be canceled, and is retried only by force', async () => {
@@ -109,6 +128,24 @@ describe('an attempt whose answer is lost', () => {
     await world.cases.report(reportOn(id, { attempt: 1, providerMessageId: 'SM1006', providerStatus: 'delivered' }));
     expect(await statusOf(id)).toMatchObject({ status: MessageStatus.DELIVERED, providerMessageId: 'SM1006' });
     expect((await statusOf(id)).failure).toBeUndefined();
+    expect(await world.attempts(id)).toEqual([{ attempt: 1, outcome: 'accepted' }]);
+  });
+});
+
+describe('two workers that have the same job', () => {
+  it('ask the provider once', async () => {
+    const { id } = await send();
+    const release = Promise.withResolvers<void>();
+    const asked = world.provider.submitted.length;
+    world.provider.answers(async () => {
+      await release.promise;
+      return accepted()();
+    });
+    const both = [world.dispatch(id), world.dispatch(id)];
+    await Promise.race(both);
+    release.resolve();
+    await Promise.all(both);
+    expect(world.provider.submitted).toHaveLength(asked + 1);
     expect(await world.attempts(id)).toEqual([{ attempt: 1, outcome: 'accepted' }]);
   });
 });
@@ -175,6 +212,20 @@ describe('messages of one conversation', () => {
     const second = await send(pair, 'two');
     await world.runDue();
     await world.cases.changeMessage.cancel(first.id);
+    await world.runDue();
+    expect(await statusOf(second.id)).toMatchObject({ status: MessageStatus.SENT });
+  });
+
+  it('go on when the first was settled by hand', async () => {
+    const pair = newPair();
+    world.provider.answers(transient(), accepted());
+    const first = await send(pair, 'one');
+    const second = await send(pair, 'two');
+    await world.runDue();
+    await world.sql.query(`update messages set status = 'failed' where id = $1`, [first.id]);
+    await world.runDue();
+    expect(await statusOf(second.id)).toMatchObject({ status: MessageStatus.PENDING });
+    world.pass(60_000);
     await world.runDue();
     expect(await statusOf(second.id)).toMatchObject({ status: MessageStatus.SENT });
   });

@@ -55,6 +55,28 @@ describe('housekeeping', () => {
     expect((await world.sql.query('select id from graphile_worker.jobs')).rows).toHaveLength(1);
   });
 
+  it('removes jobs that were given up and of which nothing more will come', async () => {
+    const settled = await send();
+    await world.sql.query(`update messages set status = 'failed' where id = $1`, [settled.id]);
+    await world.sql.query(`select graphile_worker.add_job('retry_webhook', '{}'::json, job_key => 'webhook:1', max_attempts => 1)`);
+    await world.sql.query('update graphile_worker._private_jobs set attempts = max_attempts');
+    const waiting = await send();
+    await world.sql.query('update graphile_worker._private_jobs set attempts = max_attempts where key = $1', [`message:${waiting.id}`]);
+    await changedAt(waiting.id, '0');
+    expect((await sweep()).pruned).toMatchObject({ spent_jobs: 2 });
+    expect((await world.jobs()).map(({ messageId }) => messageId)).toEqual([waiting.id]);
+  });
+
+  it('goes on with the next step when one fails, and tells', async () => {
+    await send(uuidv7());
+    const broken = { name: 'broken', days: 0, prune: () => Promise.reject(new Error('no such table')) };
+    const days = -1;
+    const requestIds = { name: 'request_ids', days, prune: world.upkeep.pruneRequestIds };
+    const sweeping = createHousekeeping({ upkeep: world.upkeep, retention: [broken, requestIds], clock: { now: world.now } })();
+    await expect(sweeping).rejects.toThrow('no such table');
+    expect((await world.sql.query('select from request_ids')).rows).toEqual([]);
+  });
+
   it('counts what waits, by provider', async () => {
     expect(await world.upkeep.backlog()).toEqual([
       { provider: 'twilio', depth: 0, oldestMs: 0 },

@@ -154,6 +154,21 @@ describe('a FAILED message', () => {
     });
   });
 
+  it('is valid for as long after each retry as it was at first', () => {
+    const message = messageOf({
+      ...failedMessage('unreachable', true),
+      createdAt: early,
+      sendAt: null,
+      expireAt: new Date(early.getTime() + 60_000),
+    });
+    message.retry(late, false);
+    expect(message.expireAt).toEqual(new Date(late.getTime() + 60_000));
+    message.apply(failed, late);
+    const again = new Date(late.getTime() + 3_600_000);
+    message.retry(again, true);
+    expect(message).toMatchObject({ sendAt: again, nextAttemptAt: again, expireAt: new Date(again.getTime() + 60_000) });
+  });
+
   it('is retried without force when its failure says that it may succeed', () => {
     const message = failedMessage('unreachable', true);
     message.retry(late, false);

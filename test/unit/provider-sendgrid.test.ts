@@ -139,7 +139,7 @@ describe('a lost email', () => {
       { msg_id: 'newer-id.recvd-5f54b5d587-8d9sp-1-5F5A-17.0', last_event_time: '2026-11-28T10:00:02Z' },
       { msg_id: '14c5d75ce93.dfd.64b469.filter0001.16648.5515E0B88.0', last_event_time: '2026-11-28T10:00:01Z' },
     ]);
-    expect(outcome).toEqual({ kind: 'found', providerMessageIds: ['14c5d75ce93.dfd.64b469', 'newer-id'] });
+    expect(outcome).toEqual({ kind: 'found', by: 'message_id', providerMessageIds: ['14c5d75ce93.dfd.64b469', 'newer-id'] });
   });
 
   it('is not taken for another attempt where attempts can be told apart', async () => {
@@ -150,7 +150,7 @@ describe('a lost email', () => {
       ],
       2,
     );
-    expect(outcome).toEqual({ kind: 'found', providerMessageIds: ['second'] });
+    expect(outcome).toEqual({ kind: 'found', by: 'message_id', providerMessageIds: ['second'] });
   });
 
   it.each([401, 403, 404, 500])('cannot be looked for when the answer is %d', async (status) => {

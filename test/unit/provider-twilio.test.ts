@@ -133,7 +133,7 @@ describe('a lost SMS', () => {
       { sid: 'SM2', created: '2026-11-28T09:59:01Z' },
       { sid: 'SM1', created: '2026-11-28T09:58:59Z' },
     ]);
-    expect(await lookedUp(server)).toEqual({ kind: 'found', providerMessageIds: ['SM2', 'SM3', 'SM5'] });
+    expect(await lookedUp(server)).toEqual({ kind: 'found', by: 'content', providerMessageIds: ['SM2', 'SM3', 'SM5'] });
   });
 
   it('is looked for page by page until they are older than it', async () => {
@@ -145,7 +145,7 @@ describe('a lost SMS', () => {
       ],
       [{ sid: 'SM0', created: '2026-11-28T08:00:00Z' }],
     );
-    expect(await lookedUp(server)).toEqual({ kind: 'found', providerMessageIds: ['SM2'] });
+    expect(await lookedUp(server)).toEqual({ kind: 'found', by: 'content', providerMessageIds: ['SM2'] });
     expect(server.seen).toHaveLength(2);
   });
 
