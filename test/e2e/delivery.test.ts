@@ -147,6 +147,25 @@ describe('processes', () => {
     expect(posted.status).toBe(404);
   });
 
+  it('that stop begin no attempt, finish those under way and leave the others to the next one', async () => {
+    const on = await own({ env: { PROCESS_ROLE: 'server' }, faults: { delayMs: 500 } });
+    const ids = await Promise.all([1, 2, 3, 4, 5, 6].map(() => sent(on, smsTo(newPair().theirs))));
+    const worker = await on.startAnother({ PROCESS_ROLE: 'worker', TWILIO_MAX_PER_SECOND: '1' });
+    await vi.waitFor(() => expect(on.simulator.journal.counts.accepted.twilio).toBeGreaterThan(0), patiently);
+    await worker.stop();
+    const messages = await Promise.all(ids.map((id) => on.calls.readMessage(id)));
+    const accepted = ids.filter((id) => on.simulator.journal.ofMessage(id).length > 0);
+    expect(accepted.length).toBeLessThan(ids.length);
+    for (const { message } of messages) {
+      const isSent = accepted.includes(message.id);
+      expect(message).toMatchObject({ attemptCount: isSent ? 1 : 0 });
+      if (isSent) expect(message.status).not.toBe(MessageStatus.PENDING);
+    }
+    await on.startAnother({ PROCESS_ROLE: 'worker' });
+    for (const id of ids) await reaches(on, id, MessageStatus.DELIVERED);
+    expect(ids.map((id) => on.simulator.journal.ofMessage(id).length)).toEqual(ids.map(() => 1));
+  });
+
   it('without credentials leave messages where they are', async () => {
     const on = await own({ env: { TWILIO_ACCOUNT_SID: '', TWILIO_AUTH_TOKEN: '' } });
     const [sms, email] = [await sent(on, smsTo(newPair().theirs)), await sent(on, mail)];
