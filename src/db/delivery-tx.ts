@@ -3,6 +3,7 @@ import type { SqlEntityManager } from '@mikro-orm/postgresql';
 import { CompiledQuery, sql } from 'kysely';
 import { DeliveryAttempt } from '../domain/delivery-attempt.ts';
 import type { DeliveryTx, DispatchJob, DispatchTx } from '../domain/delivery-ports.ts';
+import { dueIn } from './dispatch-statements.ts';
 import { PREPARED } from './prepared-statements.ts';
 import type { Database } from './rows.ts';
 
@@ -27,6 +28,9 @@ const keyOf = (messageId: string): string => `${KEY_PREFIX}${messageId}`;
 export function scheduleValues({ messageId, conversationId, provider, runAt, traceParent }: DispatchJob): readonly unknown[] {
   return [`dispatch_${provider}`, JSON.stringify({ messageId, conversationId, traceParent }), runAt.toISOString(), keyOf(messageId)];
 }
+
+const isDue = dueIn('m', { conversation: '$1', at: '$3' });
+const NEXT_DUE = `select m.id from messages m where ${isDue} and m.sequence > $2 order by m.sequence limit 1 ${PREPARED}`;
 
 const SCHEDULE = `select 1 from ${scheduleCall(1)} ${PREPARED}`;
 
@@ -72,10 +76,9 @@ export function deliveryTx(em: SqlEntityManager, database: Database): Omit<Deliv
       await sql`update delivery_attempts set superseded = true where message_id = ${messageId} and not superseded`.execute(database);
     },
     async findNextPending(conversationId, sequence, at) {
-      const { rows } = await sql<{ id: string }>`
-        select id from messages where conversation_id = ${conversationId} and sequence > ${sequence} and status = 'pending'
-          and direction = 'outbound' and (send_at is null or send_at <= ${at.toISOString()})
-        order by sequence limit 1 ${prepared}`.execute(database);
+      const { rows } = await database.executeQuery<{ id: string }>(
+        CompiledQuery.raw(NEXT_DUE, [conversationId, sequence, at.toISOString()]),
+      );
       return rows[0]?.id;
     },
   };

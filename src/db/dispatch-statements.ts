@@ -26,11 +26,14 @@ const TOLD = [
 
 const places = (start: number, count: number): readonly string[] => Array.from({ length: count }, (_, index) => `$${start + index}`);
 
+/** True of the messages of a conversation that are PENDING and due. `alias`: of the table; the others are expressions. */
+export const dueIn = (alias: string, { conversation, at }: { readonly conversation: string; readonly at: string }): string =>
+  `${alias}.conversation_id = ${conversation} and ${alias}.status = 'pending' and ${alias}.direction = 'outbound'
+    and (${alias}.send_at is null or ${alias}.send_at <= ${at}::timestamptz)`;
+
 /** $1: the message, $2: now, $3: the attempt, or null for the latest. */
 function lockMessageText({ message, attempt }: RowReaders): string {
-  const pending = (alias: string) =>
-    `${alias}.conversation_id = messages.conversation_id and ${alias}.status = 'pending' and ${alias}.direction = 'outbound'
-      and (${alias}.send_at is null or ${alias}.send_at <= $2::timestamptz)`;
+  const pending = (alias: string) => dueIn(alias, { conversation: 'messages.conversation_id', at: '$2' });
   // Whoever changes what is asked here holds the conversation's lock, so a statement that comes after it sees the latest.
   return `
     select ${message.columns},
