@@ -77,6 +77,27 @@ describe("Twilio's signature", () => {
     expect(await ours({ ...twice, body: Buffer.from('MediaUrl=b') })).toBe(false);
   });
 
+  describe('of a form with many parameters', () => {
+    const ours = twilioVerifier({ publicUrl, authTokens: [authToken] });
+    const formOf = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [index.toString(36), '']));
+
+    it('is good up to 1,000 of them', async () => {
+      expect(await ours(webhookOf(twilioPost('twilio_inbound', formOf(1_000))))).toBe(true);
+      expect(await ours(webhookOf(twilioPost('twilio_inbound', formOf(1_001))))).toBe(false);
+    });
+
+    it('is not computed for more, which anybody may post', async () => {
+      expect(await ours(webhookOf(twilioPost('twilio_inbound', formOf(260_000))))).toBe(false);
+    });
+
+    it('is not looked for without a token', async () => {
+      const unread: SignedWebhook = Object.defineProperty({ ...example }, 'body', {
+        get: () => expect.unreachable('the body is read'),
+      });
+      expect(await twilioVerifier({ publicUrl, authTokens: [] })(unread)).toBe(false);
+    });
+  });
+
   it('covers a body that is no form by the digest in the query', async () => {
     const ours = twilioVerifier({ publicUrl, authTokens: [authToken] });
     const path = `/webhooks/twilio/status?bodySHA256=${'0'.repeat(64)}`;
