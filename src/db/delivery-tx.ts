@@ -39,6 +39,9 @@ export async function schedule(database: Database, job: DispatchJob): Promise<vo
   await database.executeQuery(CompiledQuery.raw(SCHEDULE, [...scheduleValues(job)]));
 }
 
+/** What was read before a lock was had may have changed since. */
+const afresh = { refresh: true } as const;
+
 /** All of it but what dispatch-statements.ts has. */
 export function deliveryTx(em: SqlEntityManager, database: Database): Omit<DeliveryTx, keyof DispatchTx> {
   return {
@@ -49,11 +52,11 @@ export function deliveryTx(em: SqlEntityManager, database: Database): Omit<Deliv
           array(select id from graphile_worker.jobs where key = ${keyOf(messageId)}), run_at => ${at.toISOString()}::timestamptz
         ) ${prepared}`.execute(database);
     },
-    findAttempt: async (messageId, attempt) => (await em.findOne(DeliveryAttempt, { messageId, attempt })) ?? undefined,
+    findAttempt: async (messageId, attempt) => (await em.findOne(DeliveryAttempt, { messageId, attempt }, afresh)) ?? undefined,
     findLatestAttempt: async (messageId) =>
-      (await em.findOne(DeliveryAttempt, { messageId }, { orderBy: { attempt: 'desc' } })) ?? undefined,
+      (await em.findOne(DeliveryAttempt, { messageId }, { ...afresh, orderBy: { attempt: 'desc' } })) ?? undefined,
     findAttemptByProviderId: async (provider, providerMessageId) =>
-      (await em.findOne(DeliveryAttempt, { provider, providerMessageId }, { orderBy: { startedAt: 'desc' } })) ?? undefined,
+      (await em.findOne(DeliveryAttempt, { provider, providerMessageId }, { ...afresh, orderBy: { startedAt: 'desc' } })) ?? undefined,
     async findUnclaimed(provider, providerMessageIds) {
       const { rows } = await sql<{ id: string }>`
         select id from unnest(${providerMessageIds}::text[]) with ordinality as found (id, place)

@@ -62,6 +62,7 @@ export interface DeliveryTx extends DispatchTx {
   scheduleDispatch(job: DispatchJob): Promise<void>;
   /** Lets the job of a message that waits begin at `at`, when there is one that has not begun. */
   wakeDispatch(messageId: string, at: Date): Promise<void>;
+  /** As it is now, also when this transaction has read it before; so are the next two. */
   findAttempt(messageId: string, attempt: number): Promise<DeliveryAttempt | undefined>;
   /** The one with the highest number. */
   findLatestAttempt(messageId: string): Promise<DeliveryAttempt | undefined>;

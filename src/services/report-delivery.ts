@@ -16,14 +16,10 @@ export interface RecordedDelivery {
   readonly duplicate: boolean;
 }
 
-interface Reported {
-  readonly id: string;
-  readonly conversationId: string;
-  /** The submission it is about; undefined: there is none, as for messages that were handed over by hand. */
-  readonly attempt: DeliveryAttempt | undefined;
-}
-
-/** The submission that the report is about: the one it names, else the one with the provider's id, else the latest. */
+/**
+ * The submission that the report is about: the one it names, else the one with the provider's id, else the latest; undefined: there is
+ * none, as for messages that were handed over by hand. Asked for under the conversation's lock: a RetryMessage may supersede it before.
+ */
 async function findAttempt(tx: Tx, messageId: string, report: ReportedDelivery): Promise<DeliveryAttempt | undefined> {
   if (report.attempt !== undefined) return tx.findAttempt(messageId, report.attempt);
   const { provider, providerMessageId } = report;
@@ -31,7 +27,7 @@ async function findAttempt(tx: Tx, messageId: string, report: ReportedDelivery):
   return carried?.messageId === messageId ? carried : tx.findLatestAttempt(messageId);
 }
 
-async function findReported(tx: Tx, report: ReportedDelivery): Promise<Reported> {
+async function findReported(tx: Tx, report: ReportedDelivery): Promise<Pick<Message, 'id' | 'conversationId'>> {
   const { messageId, provider, providerMessageId } = report;
   const carried = providerMessageId === '' ? undefined : await tx.findMessageByProviderId(provider, providerMessageId);
   const attempted =
@@ -44,7 +40,7 @@ async function findReported(tx: Tx, report: ReportedDelivery): Promise<Reported>
   const message: Message | undefined = messageId === undefined ? (carried ?? byAttempt) : named;
   if (message === undefined) throw messageNotFound([messageId ?? `known to ${provider} as ${providerMessageId}`]);
   if (message.provider !== provider) throw fieldInvalid('provider', 'does not carry this message');
-  return { id: message.id, conversationId: message.conversationId, attempt: await findAttempt(tx, message.id, report) };
+  return message;
 }
 
 export interface ReportParts {
@@ -68,8 +64,9 @@ export async function applyReport(tx: Tx, report: ReportedDelivery, { clock, new
   if (known !== undefined) {
     return { message: await tx.messageView(known.messageId), event: toMessageEventView(known), duplicate: true };
   }
-  const { id, conversationId, attempt } = await findReported(tx, report);
+  const { id, conversationId } = await findReported(tx, report);
   const locked = await lockForEvent(tx, id, conversationId);
+  const attempt = await findAttempt(tx, id, report);
   const { message } = locked;
   const at = clock.now();
   const statusBefore = message.status;

@@ -1,11 +1,26 @@
 import fc from 'fast-check';
 import { v7 as uuidv7 } from 'uuid';
-import { describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FailureReason, MessageEvent_Type, MessageStatus, Provider } from '../../gen/messaging/v1/message_pb.js';
-import { openForAll } from '../support/store-and-reads.ts';
-import { draftBetween, inboundBetween, newPair, openStorage, reportOn, useCases } from '../support/use-cases.ts';
+import { newAttempt } from '../../src/domain/delivery-attempt.ts';
+import type { ReportedDelivery } from '../../src/domain/delivery-report.ts';
+import { lockConversation } from '../support/row-locks.ts';
+import {
+  caller,
+  draftBetween,
+  inboundBetween,
+  newPair,
+  type OpenedStorage,
+  openStorage,
+  reportOn,
+  useCases,
+} from '../support/use-cases.ts';
 
-const storage = openForAll(openStorage);
+let storage: OpenedStorage;
+beforeAll(async () => {
+  storage = await openStorage();
+});
+afterAll(() => storage?.[Symbol.asyncDispose]());
 const cases = () => useCases(storage);
 const emailDraft = {
   fromAddress: 'support@example.com',
@@ -102,6 +117,26 @@ describe('ReportDelivery', () => {
     await expect(cases().report(report)).rejects.toMatchObject({ name: 'DomainError', code });
     const right = await cases().report({ ...report, provider: 'twilio', messageId: (await sentMessage()).id, providerMessageId: '' });
     expect(right.duplicate).toBe(false);
+  });
+
+  it.each<readonly [string, (id: string) => Partial<ReportedDelivery>]>([
+    ['its number', () => ({ attempt: 1 })],
+    ['its id at the provider', (id) => ({ messageId: undefined, providerMessageId: `SM${id}` })],
+  ])('that waits while RetryMessage supersedes its attempt, named by %s, is recorded only', async (_how, named) => {
+    const { id, conversationId } = await sentMessage();
+    const fields = { id: uuidv7(), messageId: id, attempt: 1, provider: 'twilio', traceParent: '', startedAt: new Date() } as const;
+    await storage.store.transaction((tx) => tx.writeAttempt({ ...newAttempt(fields), outcome: 'accepted', providerMessageId: `SM${id}` }));
+    await cases().report(reportOn(id, { providerStatus: 'undelivered', attempt: 1 }));
+    await using lock = await lockConversation(storage.url, conversationId);
+    const retried = cases().changeMessage.retry(id, true, undefined, caller);
+    await lock.awaited();
+    const reported = cases().report(reportOn(id, named(id)));
+    await lock.awaited(2);
+    await lock.release();
+    expect((await retried).status).toBe(MessageStatus.PENDING);
+    const { message, event } = await reported;
+    expect(message.status).toBe(MessageStatus.PENDING);
+    expect(event).toMatchObject({ statusBefore: MessageStatus.PENDING, statusAfter: MessageStatus.PENDING, attempt: 1 });
   });
 
   it('ends where the transition table says, however often and in whatever order reports come at once', async () => {
