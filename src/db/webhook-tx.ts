@@ -50,10 +50,6 @@ export function webhookTx(em: SqlEntityManager, database: Database, { insertWebh
         return { kind: 'undone', error };
       }
     },
-    async lockNames(names) {
-      // A function that is selected from an array is called in the order of the array.
-      await sql`select pg_advisory_xact_lock(hashtextextended(name, 0)) from unnest(${names}::text[]) as names (name)`.execute(database);
-    },
     async placeReports(provider, reports) {
       const messageIds = reports.map(({ messageId }) => messageId ?? null);
       const attempts = reports.map(({ attempt }) => attempt ?? null);

@@ -48,8 +48,6 @@ export interface WebhookTx<Tx> {
    * connection, time-outs.
    */
   savepoint<T>(work: (tx: Tx) => Promise<T>): Promise<SavepointOutcome<T>>;
-  /** As Tx.lockName, for several, one after the other. */
-  lockNames(names: readonly string[]): Promise<void>;
   /** In the order of the reports; locks nothing. */
   placeReports(provider: Provider, reports: readonly ReportedDelivery[]): Promise<readonly ReportPlace[]>;
   storeWebhookRequest(request: WebhookRequestFields): Promise<void>;

@@ -49,7 +49,7 @@ export function sendgridVerifier({ publicKeys, now }: SendgridWebhookOptions): W
 
 const unreadable = (error: string): WebhookEvent => ({ kind: 'unreadable', error });
 
-/** More than SendGrid puts into one request; each takes a lock until the request is done. */
+/** More than SendGrid puts into one request; all of them are one transaction. */
 const MAX_EVENTS = 5_000;
 /** End of the year 9999. */
 const MAX_TIMESTAMP_SECONDS = 253_402_300_799;

@@ -5,7 +5,7 @@ import type { Store, Tx } from '../domain/ports.ts';
 import type { ReportPlace, WebhookEvent, WebhookParser } from '../domain/webhook-ports.ts';
 import type { WebhookRequestFields, WebhookVerdict } from '../domain/webhook-request.ts';
 import { storeInbound } from './receive-message.ts';
-import { applyReport, lockNameOf, type ReportParts } from './report-delivery.ts';
+import { applyReport, type ReportParts } from './report-delivery.ts';
 
 /** `reason`: in words, without anything of the content. `error`: what was thrown, for the log. */
 export type EventOutcome =
@@ -63,7 +63,10 @@ interface PlacedEvent {
 const NOWHERE: ReportPlace = { conversationId: undefined, traceParent: '' };
 const isKnown = ({ conversationId }: ReportPlace): boolean => conversationId !== undefined;
 
-/** Events of one conversation side by side, in one order of conversations for all requests; otherwise as they came. */
+/**
+ * Events of one conversation side by side, otherwise as they came. Conversations, which are locked as events are applied, in one order for
+ * all requests: two of them must not wait for each other in a circle.
+ */
 async function inOrder(tx: Tx, provider: Provider, events: readonly WebhookEvent[]): Promise<readonly PlacedEvent[]> {
   const reports = events.flatMap((event) => (event.kind === 'report' ? [event.report] : []));
   const places = reports.length === 0 ? [] : await tx.placeReports(provider, reports);
@@ -83,9 +86,6 @@ async function applyEvents(
   parts: WebhookParts,
 ): Promise<readonly EventOutcome[]> {
   const placed = await inOrder(tx, provider, events);
-  // Before any conversation is locked, and in one order: two requests with the same events must not wait for each other in a circle.
-  const names = placed.flatMap(({ event, place }) => (event.kind === 'report' && isKnown(place) ? [lockNameOf(event.report)] : []));
-  if (names.length > 1) await tx.lockNames([...new Set(names)].sort());
   const outcomes: EventOutcome[] = [];
   for (const { event, index, place } of placed) {
     if (event.kind === 'unreadable') outcomes[index] = { kind: 'quarantined', reason: event.error };

@@ -50,8 +50,10 @@ export interface ReportParts {
   readonly newId: NewId;
 }
 
-/** What the same report, told twice at once, waits for. */
-export const lockNameOf = ({ provider, providerEventId }: ReportedDelivery): string => `event:${provider}:${providerEventId}`;
+async function findRecorded(tx: Tx, { provider, providerEventId }: ReportedDelivery): Promise<RecordedDelivery | undefined> {
+  const event = await tx.findEventByProviderId(provider, providerEventId);
+  return event && { message: await tx.messageView(event.messageId), event: toMessageEventView(event), duplicate: true };
+}
 
 /**
  * Records a provider's report and applies it by the transition table: exactly once per (provider, providerEventId), in any order. Of an
@@ -59,12 +61,11 @@ export const lockNameOf = ({ provider, providerEventId }: ReportedDelivery): str
  * report says so. Throws message_not_found, field_invalid.
  */
 export async function applyReport(tx: Tx, report: ReportedDelivery, { clock, newId, onDelivered }: ReportParts): Promise<RecordedDelivery> {
-  await tx.lockName(lockNameOf(report));
-  const known = await tx.findEventByProviderId(report.provider, report.providerEventId);
-  if (known !== undefined) {
-    return { message: await tx.messageView(known.messageId), event: toMessageEventView(known), duplicate: true };
-  }
   const { id, conversationId } = await findReported(tx, report);
+  // The same event is always about the same conversation, so this is what the same report, told twice at once, waits for.
+  await tx.lockConversation(conversationId);
+  const recorded = await findRecorded(tx, report);
+  if (recorded !== undefined) return recorded;
   const locked = await lockForEvent(tx, id, conversationId);
   const attempt = await findAttempt(tx, id, report);
   const { message } = locked;
@@ -101,5 +102,10 @@ export async function applyReport(tx: Tx, report: ReportedDelivery, { clock, new
 
 /** Throws message_not_found when it names a message that is not stored (yet); the caller should report again later. */
 export function createReportDelivery({ store, ...parts }: ReportParts & { readonly store: Store }) {
-  return (report: ReportedDelivery): Promise<RecordedDelivery> => store.transaction((tx) => applyReport(tx, report, parts));
+  return (report: ReportedDelivery): Promise<RecordedDelivery> =>
+    store.transaction(async (tx) => {
+      // Callers, unlike providers, may name one event for two messages.
+      await tx.lockName(`event:${report.provider}:${report.providerEventId}`);
+      return (await findRecorded(tx, report)) ?? applyReport(tx, report, parts);
+    });
 }

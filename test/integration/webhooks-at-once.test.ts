@@ -105,6 +105,30 @@ describe('inbound messages', () => {
   });
 });
 
+describe('a batch', () => {
+  it('takes no room in the lock table for its events, and gives each its number once', async () => {
+    const { id, conversationId } = (await on.cases.send(emailDraft(`ada-${uuidv7()}@example.org`))).message;
+    await on.query('create table held (kind text, locks integer)');
+    await on.query(`
+      create function tell_locks() returns trigger language plpgsql as $$
+      begin
+        insert into held select locktype, count(*) from pg_locks where pid = pg_backend_pid() group by locktype;
+        return new;
+      end $$`);
+    await on.query('create trigger tell_locks after insert on webhook_requests for each row execute function tell_locks()');
+    const events = times(300, (index) => {
+      return { sg_event_id: `${id}-${index % 200}`, sg_message_id: `${id}.filter0001`, event: 'open', message_id: id };
+    });
+    expect((await on.ingest(eventsContent(events))).state).toBe('processed');
+    await on.query('drop function tell_locks cascade');
+    expect([counted('applied'), counted('duplicate')]).toEqual([200, 100]);
+    expect(await on.query("select * from held where kind = 'advisory' or locks > 100")).toEqual([]);
+    await expectConsistent(on, conversationId);
+    const [row] = await on.query<{ last: string }>('select last_sequence as last from conversations where id = $1', [conversationId]);
+    expect(Number(row?.last)).toBe(201);
+  });
+});
+
 describe('batches about the same conversations in opposite order', () => {
   const CONVERSATIONS = 12;
   let deadlocks = 0;
