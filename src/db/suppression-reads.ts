@@ -5,10 +5,12 @@ import { guarded } from './errors.ts';
 import { firstInOrder, type Order } from './first-in-order.ts';
 import { before, oneOf, pageOf } from './list-queries.ts';
 import type { Orm } from './orm.ts';
+import { PREPARED } from './prepared-statements.ts';
 import { type Database, rowReaders, type Tables } from './rows.ts';
-import { findSuppression } from './suppression-tx.ts';
 
 type Row = Record<string, unknown>;
+
+const prepared = sql.raw(PREPARED);
 
 const NEWEST_FIRST: Order = { table: 'suppressions', time: 'created_at', name: 'createdAt' };
 
@@ -27,7 +29,14 @@ export function createSuppressionReads(orm: Orm): SuppressionReads {
           order by created_at, id limit ${MAX_OF_ADDRESS}`.execute(database);
         return rows.map((row) => reader.fields(row));
       }),
-    findSuppression: (...names) => guarded(() => findSuppression(database, reader, ...names)),
+    findSuppression: (channel, addressKey, fromKey) =>
+      guarded(async () => {
+        const { rows } = await sql<Row>`
+          select ${columns} from suppressions
+          where channel = ${channel} and address_key = ${addressKey} and from_key in ('', ${fromKey})
+          order by created_at, id limit 1 ${prepared}`.execute(database);
+        return rows[0] && reader.fields(rows[0]);
+      }),
     listSuppressions: (channel, page) =>
       guarded(async () => {
         const choices = [oneOf('channel', channel === undefined ? [] : [channel], channels)];

@@ -1,7 +1,7 @@
-/** A transaction's view of suppressions, and the statement that finds one. */
+/** A transaction's view of suppressions, and the expression by which statements look for one. */
 import { type RawBuilder, sql } from 'kysely';
 import type { Channel } from '../domain/address.ts';
-import type { SuppressionFields } from '../domain/suppression.ts';
+import { type SuppressionFields, yieldingTo } from '../domain/suppression.ts';
 import type { SuppressionTx } from '../domain/suppression-ports.ts';
 import { PREPARED } from './prepared-statements.ts';
 import type { Database, RowReader, RowWriter } from './rows.ts';
@@ -21,24 +21,16 @@ export const suppressedSinceValues = (channel: Channel, addressKey: string, from
   fromKey,
 ];
 
-/** The older one of those for all of ours and for this sender. */
-export async function findSuppression(
-  database: Database,
-  reader: RowReader<SuppressionFields>,
-  ...[channel, addressKey, fromKey]: Parameters<SuppressionTx['findSuppression']>
-): Promise<SuppressionFields | undefined> {
-  const { rows } = await sql<Row>`
-    select ${sql.raw(reader.columns)} from suppressions
-    where channel = ${channel} and address_key = ${addressKey} and from_key in ('', ${fromKey})
-    order by created_at, id limit 1 ${prepared}`.execute(database);
-  return rows[0] && reader.fields(rows[0]);
-}
-
 /** Always returns a row: an update that changes nothing waits for whoever adds or lifts the same one, and reads what that came to. */
-const insertion = ({ columns, values }: RowWriter<SuppressionFields>, fields: SuppressionFields, returned: RawBuilder<unknown>) => sql<Row>`
-  insert into suppressions (${sql.raw(columns.join(', '))}) values (${sql.join(values(fields))})
-  on conflict (channel, address_key, from_key) do update set source = suppressions.source
-  returning ${returned} ${prepared}`;
+function insertion({ columns, values }: RowWriter<SuppressionFields>, fields: SuppressionFields, returned: RawBuilder<unknown>) {
+  const yields = sql`suppressions.source = any(${yieldingTo(fields)}::text[])`;
+  return sql<Row>`
+    insert into suppressions (${sql.raw(columns.join(', '))}) values (${sql.join(values(fields))})
+    on conflict (channel, address_key, from_key) do update set
+      source = case when ${yields} then excluded.source else suppressions.source end,
+      message_id = case when ${yields} then excluded.message_id else suppressions.message_id end
+    returning ${returned} ${prepared}`;
+}
 
 export function suppressionTx(
   database: Database,
@@ -53,11 +45,9 @@ export function suppressionTx(
       return reader.fields(row);
     },
     async lift({ theirs, ours }, sources) {
-      const { numAffectedRows } = await sql`
+      await sql`
         delete from suppressions where channel = ${theirs.channel} and address_key = ${theirs.key} and from_key = ${ours?.key ?? ''}
           and source = any(${sources}::text[])`.execute(database);
-      return numAffectedRows === 1n;
     },
-    findSuppression: (channel, addressKey, fromKey) => findSuppression(database, reader, channel, addressKey, fromKey),
   };
 }

@@ -1,7 +1,7 @@
 /** Words with which the holder of a phone stops and resumes what is sent to it. Source: Twilio's default opt-out keywords. */
 import type { JsonObject } from './json.ts';
 import type { MessageType } from './message.ts';
-import type { SuppressionChange } from './suppression.ts';
+import { LIFTABLE, type SuppressionChange } from './suppression.ts';
 
 export type OptOutKeyword = 'stop' | 'start' | 'help';
 
@@ -24,8 +24,7 @@ const MAX_KEYWORD_CHARACTERS = 40;
 /** HELP is answered by the provider, and changes nothing. */
 const CHANGE: Readonly<Record<OptOutKeyword, SuppressionChange | undefined>> = {
   stop: { kind: 'suppress', source: 'keyword', scope: 'sender' },
-  // What callers asked for by hand is not the recipient's to lift.
-  start: { kind: 'lift', sources: ['keyword', 'provider'], scope: 'sender' },
+  start: { kind: 'lift', sources: LIFTABLE.sms, scope: 'sender' },
   help: undefined,
 };
 

@@ -1,6 +1,6 @@
 /** Which reports say that an address must not be messaged. Sources: Twilio's error dictionary, SendGrid's event webhook. */
 import type { DeliveryReport } from './delivery-report.ts';
-import type { SuppressionChange, SuppressionSource } from './suppression.ts';
+import { LIFTABLE, type SuppressionChange, type SuppressionSource } from './suppression.ts';
 
 /** Twilio keeps opt-outs per recipient and sender; its STOP reply may have gone past us. */
 const TWILIO_OPTED_OUT = '21610';
@@ -15,9 +15,9 @@ const SENDGRID_CHANGE: ReadonlyMap<string, SuppressionChange> = new Map<string, 
   ['bounce', suppressed('hard_bounce')],
   ['spamreport', suppressed('spam_report')],
   ['unsubscribe', suppressed('unsubscribe')],
-  ['group_unsubscribe', suppressed('unsubscribe')],
-  // Complaints and bounces outlast it.
-  ['group_resubscribe', { kind: 'lift', sources: ['unsubscribe'], scope: 'all' }],
+  ['group_unsubscribe', suppressed('group_unsubscribe')],
+  // Whoever left everything, complained or bounced is still on another list.
+  ['group_resubscribe', { kind: 'lift', sources: LIFTABLE.email, scope: 'all' }],
 ]);
 
 /** Reasons of `dropped` that name one of SendGrid's lists; others are about the content or the account. */

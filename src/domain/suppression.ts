@@ -1,12 +1,32 @@
 import { defineEntity, type InferEntity, p } from '@mikro-orm/core';
-import { type Address, storedAddress } from './address.ts';
+import { type Address, type Channel, storedAddress } from './address.ts';
 import { channels, type Participants } from './conversation.ts';
 import { DomainError } from './errors.ts';
 import type { MessageFields } from './message.ts';
 
 /** `keyword`: a STOP reply. `provider`: refused because of the provider's own list. `manual`: by a caller. */
-export const suppressionSources = ['keyword', 'unsubscribe', 'spam_report', 'hard_bounce', 'provider', 'manual'] as const;
+export const suppressionSources = [
+  'keyword',
+  'unsubscribe',
+  'group_unsubscribe',
+  'spam_report',
+  'hard_bounce',
+  'provider',
+  'manual',
+] as const;
 export type SuppressionSource = (typeof suppressionSources)[number];
+
+/** What recipients may lift by themselves: by START, and by subscribing to a group of SendGrid's again. All else is not theirs to lift. */
+export const LIFTABLE = {
+  sms: ['keyword', 'provider'],
+  email: ['group_unsubscribe'],
+} as const satisfies Record<Channel, readonly SuppressionSource[]>;
+
+/** Which sources, of the suppression that a pair has, a fresh one takes the place of: else the recipient could lift both at once. */
+export function yieldingTo({ channel, source }: Pick<SuppressionFields, 'channel' | 'source'>): readonly SuppressionSource[] {
+  const liftable: readonly SuppressionSource[] = LIFTABLE[channel];
+  return liftable.includes(source) ? [] : liftable;
+}
 
 const SuppressionSchema = defineEntity({
   name: 'Suppression',
@@ -30,7 +50,7 @@ const SuppressionSchema = defineEntity({
 /** The data of a suppression, however it was read. */
 export type SuppressionFields = InferEntity<typeof SuppressionSchema>;
 
-/** An outside address that must not be messaged, by one of ours or by any. Never changed: the oldest stays until it is lifted. */
+/** An outside address that must not be messaged, by one of ours or by any. The oldest stays until it is lifted. */
 export class Suppression extends SuppressionSchema.class {}
 SuppressionSchema.setClass(Suppression);
 

@@ -97,6 +97,7 @@ const eventTypeProto = {
 const sourceProto = {
   keyword: SuppressionSourceProto.KEYWORD,
   unsubscribe: SuppressionSourceProto.UNSUBSCRIBE,
+  group_unsubscribe: SuppressionSourceProto.GROUP_UNSUBSCRIBE,
   spam_report: SuppressionSourceProto.SPAM_REPORT,
   hard_bounce: SuppressionSourceProto.HARD_BOUNCE,
   provider: SuppressionSourceProto.PROVIDER,

@@ -42,7 +42,7 @@ export function createManageSuppressions({
       return { items: items.map(toSuppressionView), ...rest };
     },
 
-    /** Returns the one that was there before when there was one. */
+    /** Returns the one that was there before when there was one; no longer the recipient's to lift. */
     create(name: SuppressionName): Promise<SuppressionView> {
       const pair = pairOf(name, (text, field) => (name.channel === 'email' ? parseEmail(text, field) : parsePhone(text, field)));
       const fresh = newSuppression({ id: newId(), source: 'manual', pair, messageId: null, at: clock.now() });

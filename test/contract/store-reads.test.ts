@@ -20,8 +20,8 @@ const openWithoutHurry = (url: string) => openDatabase({ url, poolMax: 10, state
 
 async function overDatabase(url: string): ReturnType<Open> {
   const database = await openWithoutHurry(url);
-  const { store, reads } = database;
-  return { store, reads, [Symbol.asyncDispose]: () => database[Symbol.asyncDispose]() };
+  const { store, reads, suppressions } = database;
+  return { store, reads, suppressions, [Symbol.asyncDispose]: () => database[Symbol.asyncDispose]() };
 }
 
 async function overCache(url: string, server: NonNullable<typeof redis>): ReturnType<Open> {
@@ -37,7 +37,7 @@ async function overCache(url: string, server: NonNullable<typeof redis>): Return
   if (options === undefined) throw new Error('unreachable: REDIS_HOST is set');
   const { store, reads } = opened.use(openCache(options, database, { log, metrics: createMetrics() }));
   const closing = opened.move();
-  return { store, reads, [Symbol.asyncDispose]: () => closing.disposeAsync() };
+  return { store, reads, suppressions: database.suppressions, [Symbol.asyncDispose]: () => closing.disposeAsync() };
 }
 
 /** Until then the cache is passed by. */
@@ -52,9 +52,9 @@ const overEmpty =
   async () => {
     await using opened = new AsyncDisposableStack();
     const { url } = opened.use(await createDatabase());
-    const { store, reads } = opened.use(await implement(url));
+    const { store, reads, suppressions } = opened.use(await implement(url));
     const closing = opened.move();
-    return { store, reads, [Symbol.asyncDispose]: () => closing.disposeAsync() };
+    return { store, reads, suppressions, [Symbol.asyncDispose]: () => closing.disposeAsync() };
   };
 
 /** Port 1 of this machine: nothing listens there. */

@@ -72,10 +72,16 @@ describe('CreateSuppression', () => {
     const first = await services.suppressions.createSuppression({ address, ...mail });
     const again = await services.suppressions.createSuppression({ address: address.toUpperCase(), ...mail });
     expect(again).toEqual(first);
+  });
+
+  it('makes one that the recipient could lift its own, as old as it was', async () => {
     const number = newNumber();
     await say(number, 'STOP');
+    const [stopped] = await of(number);
     const { suppression } = await services.suppressions.createSuppression({ address: number, fromAddress: us, ...phone });
-    expect(suppression?.source).toBe(Suppression_Source.KEYWORD);
+    expect(suppression).toEqual({ ...stopped, source: Suppression_Source.MANUAL, messageId: '' });
+    await say(number, 'START');
+    expect(await of(number)).toEqual([suppression]);
   });
 
   it.each([

@@ -235,7 +235,6 @@ describe('no other read goes through a table', () => {
     ['a message by its id at the provider', (tx) => tx.findMessageByProviderId('twilio', 'SM77')],
     ['an event by its id at the provider', (tx) => tx.findEventByProviderId('twilio', 'EV77')],
     ['what is unread after a watermark', (tx) => tx.countInboundAfter(busyConversationId, 29_000)],
-    ['what forbids a message', (tx) => tx.findSuppression('sms', theirNumber, ourNumber)],
     [
       'the end of an opt-out',
       (tx) => tx.lift({ theirs: storedAddress(theirNumber, 'sms'), ours: storedAddress(ourNumber, 'sms') }, ['keyword']),

@@ -120,6 +120,15 @@ describe('an inbound START', () => {
     await say(pair, 'START');
     expect(sources(await own(pair))).toEqual(['manual', 'manual']);
   });
+
+  it('lifts no block that a caller put upon a STOP', async () => {
+    const pair = newPair();
+    await say(pair, 'STOP');
+    const { create } = createManageSuppressions({ ...storage, clock: { now: () => new Date() }, newId: uuidv7 });
+    await create({ channel: 'sms', address: pair.theirs, fromAddress: pair.ours });
+    await say(pair, 'START');
+    expect(sources(await own(pair))).toEqual(['manual']);
+  });
 });
 
 describe('a report', () => {
@@ -132,7 +141,8 @@ describe('a report', () => {
   it.each([
     [{ providerStatus: 'bounce' }, 'hard_bounce'],
     [{ providerStatus: 'spamreport' }, 'spam_report'],
-    [{ providerStatus: 'group_unsubscribe' }, 'unsubscribe'],
+    [{ providerStatus: 'group_unsubscribe' }, 'group_unsubscribe'],
+    [{ providerStatus: 'unsubscribe' }, 'unsubscribe'],
     [{ providerStatus: 'dropped', providerMessage: 'Bounced Address' }, 'provider'],
   ] as const)('%j on an email suppresses its recipient for all of our addresses', async (report, source) => {
     const address = newMailbox();
@@ -180,20 +190,32 @@ describe('a report', () => {
     expect(await storage.suppressions.findSuppressions('sms', pair.ours)).toEqual([]);
   });
 
-  it('of a new subscription lifts an unsubscribe, and no complaint', async () => {
-    const [left, complained] = [newMailbox(), newMailbox()];
-    const resubscribed = { providerStatus: 'group_resubscribe' };
-    const { id } = await reported(left, { providerStatus: 'unsubscribe' });
-    const complaint = await reported(complained, { providerStatus: 'spamreport' });
-    for (const messageId of [id, complaint.id]) await cases().report(reportOn(messageId, { provider: 'sendgrid', ...resubscribed }));
-    expect(await ofMailbox(left)).toEqual([]);
-    expect(sources(await ofMailbox(complained))).toEqual(['spam_report']);
+  it('of a new subscription to a group lifts that the group was left', async () => {
+    const address = newMailbox();
+    const { id } = await reported(address, { providerStatus: 'group_unsubscribe' });
+    await cases().report(reportOn(id, { provider: 'sendgrid', providerStatus: 'group_resubscribe' }));
+    expect(await ofMailbox(address)).toEqual([]);
+  });
+
+  it.each([
+    ['spamreport', 'spam_report'],
+    ['bounce', 'hard_bounce'],
+    ['unsubscribe', 'unsubscribe'],
+  ])('of a new subscription to a group lifts no %s, be it the first one or not', async (word, source) => {
+    for (const words of [[word], ['group_unsubscribe', word], [word, 'group_unsubscribe']]) {
+      const address = newMailbox();
+      const { message } = await cases().send(mailTo(address));
+      for (const providerStatus of [...words, 'group_resubscribe']) {
+        await cases().report(reportOn(message.id, { provider: 'sendgrid', providerStatus }));
+      }
+      expect(sources(await ofMailbox(address))).toEqual([source]);
+    }
   });
 
   it('is obeyed once: the same one again does not undo what came after it', async () => {
     const address = newMailbox();
     const { message } = await cases().send(mailTo(address));
-    const unsubscribe = reportOn(message.id, { provider: 'sendgrid', providerStatus: 'unsubscribe' });
+    const unsubscribe = reportOn(message.id, { provider: 'sendgrid', providerStatus: 'group_unsubscribe' });
     await Promise.all(Array.from({ length: 10 }, () => cases().report(unsubscribe)));
     expect(await ofMailbox(address)).toHaveLength(1);
     await cases().report(reportOn(message.id, { provider: 'sendgrid', providerStatus: 'group_resubscribe' }));

@@ -1,10 +1,12 @@
 import { afterAll, beforeAll } from 'vitest';
 import type { Page, PageRequest, Reads, Store } from '../../src/domain/ports.ts';
+import type { SuppressionReads } from '../../src/domain/suppression-ports.ts';
 
 /** One implementation of the ports over an empty database. */
 export interface StoreAndReads {
   readonly store: Store;
   readonly reads: Reads;
+  readonly suppressions: SuppressionReads;
 }
 
 export type Open = () => Promise<StoreAndReads & AsyncDisposable>;
@@ -26,6 +28,9 @@ export function openForAll(open: Open): StoreAndReads {
     },
     get reads() {
       return current().reads;
+    },
+    get suppressions() {
+      return current().suppressions;
     },
   };
 }

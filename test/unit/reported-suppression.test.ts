@@ -11,7 +11,7 @@ describe('a report', () => {
     [{ providerStatus: 'Bounce' }, 'hard_bounce'],
     [{ providerStatus: 'spamreport' }, 'spam_report'],
     [{ providerStatus: 'unsubscribe' }, 'unsubscribe'],
-    [{ providerStatus: 'group_unsubscribe' }, 'unsubscribe'],
+    [{ providerStatus: 'group_unsubscribe' }, 'group_unsubscribe'],
     [{ providerStatus: 'dropped', providerMessage: 'Bounced Address' }, 'provider'],
     [{ providerStatus: 'dropped', providerMessage: ' unsubscribed address' }, 'provider'],
     [{ providerStatus: 'dropped', providerMessage: 'Spam Reporting Address' }, 'provider'],
@@ -20,8 +20,8 @@ describe('a report', () => {
     expect(reported(report)).toEqual({ kind: 'suppress', source, scope: 'all' });
   });
 
-  it('of SendGrid that the recipient has subscribed again lifts an unsubscribe, and nothing worse', () => {
-    expect(reported({ providerStatus: 'group_resubscribe' })).toEqual({ kind: 'lift', sources: ['unsubscribe'], scope: 'all' });
+  it('of SendGrid that the recipient is back in a group lifts that they left one, and no more', () => {
+    expect(reported({ providerStatus: 'group_resubscribe' })).toEqual({ kind: 'lift', sources: ['group_unsubscribe'], scope: 'all' });
   });
 
   it.each(['failed', 'undelivered'])('of Twilio, %s with 21610, suppresses the address for the sender', (providerStatus) => {

@@ -40,7 +40,7 @@ export declare type Suppression = Message<"messaging.v1.Suppression"> & {
   fromAddress: string;
 
   /**
-   * How it came about.
+   * How it came about; of several ways the first, but one that the recipient cannot lift before one that they can.
    *
    * @generated from field: messaging.v1.Suppression.Source source = 4;
    */
@@ -88,7 +88,7 @@ export enum Suppression_Source {
   KEYWORD = 1,
 
   /**
-   * The recipient used an unsubscribe link.
+   * The recipient wants no email at all.
    *
    * @generated from enum value: SOURCE_UNSUBSCRIBE = 2;
    */
@@ -121,6 +121,13 @@ export enum Suppression_Source {
    * @generated from enum value: SOURCE_MANUAL = 6;
    */
   MANUAL = 6,
+
+  /**
+   * The recipient left a group of SendGrid's, and may come back.
+   *
+   * @generated from enum value: SOURCE_GROUP_UNSUBSCRIBE = 7;
+   */
+  GROUP_UNSUBSCRIBE = 7,
 }
 
 /**
@@ -359,7 +366,7 @@ export declare const SuppressionService: GenService<{
     output: typeof ListSuppressionsResponseSchema;
   },
   /**
-   * Suppresses an address. Succeeds without change when it already is.
+   * Suppresses an address. When it already is, only its source may change: one that the recipient could lift becomes manual.
    *
    * @generated from rpc messaging.v1.SuppressionService.CreateSuppression
    */

@@ -13,7 +13,7 @@ export class SuppressionsMigration extends Migration {
         address text not null,
         from_address text not null default '',
         source text not null
-          check (source in ('keyword', 'unsubscribe', 'spam_report', 'hard_bounce', 'provider', 'manual')),
+          check (source in ('keyword', 'unsubscribe', 'group_unsubscribe', 'spam_report', 'hard_bounce', 'provider', 'manual')),
         message_id uuid,
         created_at timestamptz(3) not null,
         primary key (channel, address_key, from_key)
