@@ -46,9 +46,9 @@ export function webhookParts(
 /** The endpoints that providers post to. */
 export function webhookPosts({ webhooks }: Pick<Config, 'webhooks'>, parts: WebhookParts, { log, metrics }: Instruments) {
   const { publicUrl, maxBytes, twilioAuthTokens, sendgridPublicKeys } = webhooks;
-  const isAuthentic = webhookVerifier({
+  const verify = webhookVerifier({
     twilio: { publicUrl, authTokens: twilioAuthTokens },
     sendgrid: { publicKeys: sendgridPublicKeys, now: parts.clock.now },
   });
-  return webhookRoutes({ maxBytes, isAuthentic, ingest: createIngestWebhook(parts), log, metrics });
+  return webhookRoutes({ maxBytes, verify, ingest: createIngestWebhook(parts), log, metrics });
 }

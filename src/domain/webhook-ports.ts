@@ -19,8 +19,14 @@ export interface SignedWebhook extends WebhookContent {
   readonly headers: Readonly<Record<string, string | readonly string[] | undefined>>;
 }
 
-/** Never throws: what cannot be checked is not authentic. */
-export type WebhookVerifier = (webhook: SignedWebhook) => Promise<boolean>;
+/**
+ * `forged`: its signature is missing or not good. `unverifiable`: the fault may be ours, so it is worth another try. Nothing is configured
+ * to check it by, or it was signed at another time than our clock allows.
+ */
+export type Authenticity = 'authentic' | 'forged' | 'unverifiable';
+
+/** Never throws. */
+export type WebhookVerifier = (webhook: SignedWebhook) => Promise<Authenticity>;
 
 /** One thing that a request tells. `unreadable`: it makes no sense; `error` says why, without repeating any of it. */
 export type WebhookEvent =

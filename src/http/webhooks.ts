@@ -1,4 +1,4 @@
-/** What providers post. Answers: 2xx is stored, 403 not authentic and not stored, 503 not stored and worth another try. */
+/** What providers post. Answers: 2xx is stored, 403 forged and not stored, 503 not stored and worth another try, since the fault is ours. */
 import type { IncomingMessage } from 'node:http';
 import type { SignedWebhook, WebhookVerifier } from '../domain/webhook-ports.ts';
 import { WEBHOOK_PATHS, type WebhookEndpoint, type WebhookState, webhookEndpoints } from '../domain/webhook-request.ts';
@@ -12,7 +12,7 @@ import { type Body, readBody } from './read-body.ts';
 export interface WebhookRoutesOptions {
   /** Of one body; endpoints that get small ones have limits of their own below it. */
   readonly maxBytes: number;
-  readonly isAuthentic: WebhookVerifier;
+  readonly verify: WebhookVerifier;
   readonly ingest: ReturnType<typeof createIngestWebhook>;
   readonly log: Log;
   readonly metrics: Pick<DeliveryMetrics, 'webhookRequest'>;
@@ -60,16 +60,21 @@ const RESULTS = {
 } satisfies Record<WebhookState, Parameters<DeliveryMetrics['webhookRequest']>[1]>;
 
 function createPost(options: WebhookRoutesOptions) {
-  const { isAuthentic, ingest, log, metrics } = options;
+  const { verify, ingest, log, metrics } = options;
   const maxBytesOf = (endpoint: WebhookEndpoint): number => Math.min(options.maxBytes, ENDPOINT_MAX_BYTES[endpoint]);
   let running = 0;
   let bytesInMemory = 0;
 
   async function answerTo(webhook: SignedWebhook): Promise<Answer> {
     const { endpoint, path, contentType, body } = webhook;
-    if (!(await isAuthentic(webhook))) {
+    const authenticity = await verify(webhook);
+    if (authenticity === 'forged') {
       metrics.webhookRequest(endpoint, 'forbidden');
       return forbidden();
+    }
+    if (authenticity === 'unverifiable') {
+      metrics.webhookRequest(endpoint, 'failed');
+      return unavailable();
     }
     try {
       const { state } = await ingest({ endpoint, path, contentType, body });
@@ -86,11 +91,11 @@ function createPost(options: WebhookRoutesOptions) {
     switch (kind) {
       case 'gone':
         return undefined;
-      case 'slow':
-        return json(408, { error: 'the body takes too long' }, CLOSE);
       case 'too_large':
         metrics.webhookRequest(endpoint, 'too_large');
         return json(413, { error: `the body is larger than ${maxBytesOf(endpoint)} bytes` }, CLOSE);
+      // Of a slow body too: SendGrid drops a mail for good on 4xx.
+      case 'slow':
       case 'no_room':
         metrics.webhookRequest(endpoint, 'failed');
         return unavailable(CLOSE);

@@ -7,14 +7,14 @@ import { submissionIdOf } from './sendgrid-ids.ts';
 import { echoedOf, LIMITS, lineOf, utf8Of } from './webhook-text.ts';
 
 export interface SendgridWebhookOptions {
-  /** As SendGrid shows them, base64 of DER. One, or two while they are being changed. None: nothing is authentic. */
+  /** As SendGrid shows them, base64 of DER. One, or two while they are being changed. None: nothing can be checked. */
   readonly publicKeys: readonly string[];
   readonly now: () => Date;
 }
 
 const SIGNATURE_HEADER = 'x-twilio-email-event-webhook-signature';
 const TIMESTAMP_HEADER = 'x-twilio-email-event-webhook-timestamp';
-/** A request that was signed longer ago, or later than now, may be somebody's recording. */
+/** A request that was signed longer ago, or later than now, may be somebody's recording; or our clock is wrong. */
 const MAX_SKEW_MS = 10 * 60_000;
 
 type Check = (publicKey: string, timestamp: string, body: Uint8Array, signature: string) => Promise<boolean>;
@@ -33,17 +33,31 @@ const checkBytes: Check = async (publicKey, timestamp, body, signature) => {
   return createVerify('sha256').update(timestamp).update(body).verify(key, signature, 'base64');
 };
 
-export function sendgridVerifier({ publicKeys, now }: SendgridWebhookOptions): WebhookVerifier {
-  return async ({ endpoint, headers, body }) => {
-    const [signature, timestamp] = [headers[SIGNATURE_HEADER], headers[TIMESTAMP_HEADER]];
-    if (typeof signature !== 'string' || signature === '' || typeof timestamp !== 'string' || !/^\d{1,12}$/.test(timestamp)) return false;
-    if (Math.abs(now().getTime() - Number(timestamp) * 1_000) > MAX_SKEW_MS) return false;
-    const check = endpoint === 'sendgrid_inbound' ? checkBytes : checkText;
-    for (const publicKey of publicKeys) {
-      // A key or signature that is none must not keep the other key from being tried.
-      if (await check(publicKey, timestamp, body, signature).catch(() => false)) return true;
-    }
+/** A key that is none must not keep the other one from being tried. */
+function isKey(publicKey: string): boolean {
+  try {
+    createPublicKey({ key: Buffer.from(publicKey, 'base64'), format: 'der', type: 'spki' });
+    return true;
+  } catch {
     return false;
+  }
+}
+
+export function sendgridVerifier({ publicKeys, now }: SendgridWebhookOptions): WebhookVerifier {
+  const keys = publicKeys.filter(isKey);
+  return async ({ endpoint, headers, body }) => {
+    if (keys.length === 0) return 'unverifiable';
+    const [signature, timestamp] = [headers[SIGNATURE_HEADER], headers[TIMESTAMP_HEADER]];
+    if (typeof signature !== 'string' || signature === '') return 'forged';
+    if (typeof timestamp !== 'string' || !/^\d{1,12}$/.test(timestamp)) return 'forged';
+    const check = endpoint === 'sendgrid_inbound' ? checkBytes : checkText;
+    for (const key of keys) {
+      // A signature that is none is not good.
+      if (await check(key, timestamp, body, signature).catch(() => false)) {
+        return Math.abs(now().getTime() - Number(timestamp) * 1_000) > MAX_SKEW_MS ? 'unverifiable' : 'authentic';
+      }
+    }
+    return 'forged';
   };
 }
 

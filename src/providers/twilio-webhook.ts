@@ -7,9 +7,9 @@ import type { SignedWebhook, WebhookContent, WebhookEvent, WebhookVerifier } fro
 import { bodyOf, echoedOf, LIMITS, lineOf, utf8Of } from './webhook-text.ts';
 
 export interface TwilioWebhookOptions {
-  /** Where Twilio reaches this service, without a slash at the end. Empty: nothing is authentic. */
+  /** Where Twilio reaches this service, without a slash at the end. Empty: nothing can be checked. */
   readonly publicUrl: string;
-  /** One, or two while they are being changed. None: nothing is authentic. */
+  /** One, or two while they are being changed. None: nothing can be checked. */
   readonly authTokens: readonly string[];
 }
 
@@ -43,19 +43,21 @@ export function twilioVerifier({ publicUrl, authTokens }: TwilioWebhookOptions):
   return async (webhook: SignedWebhook) => {
     const { path, headers } = webhook;
     const signature = headers[SIGNATURE_HEADER];
-    if (publicUrl === '' || authTokens.length === 0 || typeof signature !== 'string' || signature === '') return false;
+    if (!URL.canParse(publicUrl) || authTokens.length === 0) return 'unverifiable';
+    if (typeof signature !== 'string' || signature === '') return 'forged';
     try {
       const { validateRequest, validateRequestWithBody } = await import('twilio/lib/webhooks/webhooks.js');
       const url = `${publicUrl}${path}`;
       const text = utf8Of(webhook.body);
       // Only of a body that is no form is a digest in the query.
       if (new URL(url).searchParams.has('bodySHA256')) {
-        return authTokens.some((token) => validateRequestWithBody(token, signature, url, text));
+        return authTokens.some((token) => validateRequestWithBody(token, signature, url, text)) ? 'authentic' : 'forged';
       }
       const parameters = signedParameters(text);
-      return parameters !== undefined && authTokens.some((token) => validateRequest(token, signature, url, parameters));
+      if (parameters === undefined) return 'forged';
+      return authTokens.some((token) => validateRequest(token, signature, url, parameters)) ? 'authentic' : 'forged';
     } catch {
-      return false;
+      return 'forged';
     }
   };
 }

@@ -19,7 +19,7 @@ async function start(options: Partial<WebhookRoutesOptions> = {}) {
   const ingested: WebhookContent[] = [];
   const posts = webhookRoutes({
     maxBytes,
-    isAuthentic: async () => true,
+    verify: async () => 'authentic',
     ingest: async (content) => {
       ingested.push(content);
       return { id: 'id', state: 'processed' };
@@ -101,11 +101,19 @@ describe('an authentic webhook', () => {
 });
 
 test('a webhook that is not authentic is refused and goes no further', async () => {
-  const { ingested, post, counted } = await start({ isAuthentic: async () => false });
+  const { ingested, post, counted } = await start({ verify: async () => 'forged' });
   const response = await post('x');
   expect([response.status, await response.json()]).toEqual([403, { error: 'forbidden' }]);
   expect(ingested).toEqual([]);
   expect(await counted('forbidden')).toBe(1);
+});
+
+test.each(webhookEndpoints)('a webhook at %s that cannot be checked goes no further, and shall come again', async (endpoint) => {
+  const { ingested, post, counted } = await start({ verify: async () => 'unverifiable' });
+  const response = await post('x', {}, WEBHOOK_PATHS[endpoint]);
+  expect([response.status, response.headers.get('retry-after'), await response.json()]).toEqual([503, '5', { error: 'unavailable' }]);
+  expect(ingested).toEqual([]);
+  expect([await counted('failed'), await counted('forbidden')]).toEqual([1, 0]);
 });
 
 describe('before anything is trusted', () => {
@@ -152,12 +160,13 @@ describe('before anything is trusted', () => {
     expect(ingested).toHaveLength(4);
   });
 
-  test('a body that never ends is given up', async () => {
-    const { ingested, server } = await start({ bodyTimeoutMs: 30 });
+  test('a body that never ends is given up, and shall come again', async () => {
+    const { ingested, server, counted } = await start({ bodyTimeoutMs: 30 });
     const socket = open(server.port);
     socket.write(`${head('Content-Length: 10')}x`);
-    expect(await answerOn(socket)).toMatch(/^HTTP\/1\.1 408 [\s\S]*\r\nconnection: close\r\n/i);
+    expect(await answerOn(socket)).toMatch(/^HTTP\/1\.1 503 [\s\S]*\r\nretry-after: 5\r\nconnection: close\r\n/i);
     expect(ingested).toEqual([]);
+    expect(await counted('failed')).toBe(1);
   });
 
   test('a caller who leaves in the middle leaves nothing behind', async () => {
