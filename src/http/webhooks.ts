@@ -21,9 +21,7 @@ export interface WebhookRoutesOptions {
 }
 
 const BODY_TIMEOUT_MS = 20_000;
-/** Fewer than the server has connections, so that probes always find one. */
-const MAX_AT_ONCE = 128;
-/** Memory for the bodies of all that are read at once, in largest bodies. */
+/** Of one pool, memory for the bodies of all that are read at once, in largest bodies. */
 const MAX_BODIES_IN_MEMORY = 4;
 const RETRY_AFTER_SECONDS = 5;
 
@@ -36,6 +34,19 @@ const ENDPOINT_MAX_BYTES = {
   sendgrid_events: 4 * MEBIBYTE,
   sendgrid_inbound: Number.POSITIVE_INFINITY,
 } satisfies Record<WebhookEndpoint, number>;
+
+/** Endpoints that share memory and places. Mails, the largest bodies by far, have their own: the others must not wait for them. */
+type Pool = 'mails' | 'others';
+
+const POOLS = {
+  twilio_status: 'others',
+  twilio_inbound: 'others',
+  sendgrid_events: 'others',
+  sendgrid_inbound: 'mails',
+} satisfies Record<WebhookEndpoint, Pool>;
+
+/** Together fewer than the server has connections, so that probes always find one. */
+const MAX_AT_ONCE = { mails: 64, others: 128 } satisfies Record<Pool, number>;
 
 const empty = (status: number): Answer => ({ status, contentType: 'text/plain; charset=utf-8', text: '' });
 
@@ -62,8 +73,14 @@ const RESULTS = {
 function createPost(options: WebhookRoutesOptions) {
   const { verify, ingest, log, metrics } = options;
   const maxBytesOf = (endpoint: WebhookEndpoint): number => Math.min(options.maxBytes, ENDPOINT_MAX_BYTES[endpoint]);
-  let running = 0;
-  let bytesInMemory = 0;
+  const largestOf = (pool: Pool): number => Math.max(...webhookEndpoints.filter((each) => POOLS[each] === pool).map(maxBytesOf));
+  const roomOf = (pool: Pool) => ({
+    running: 0,
+    bytes: 0,
+    maxRunning: MAX_AT_ONCE[pool],
+    maxBytes: MAX_BODIES_IN_MEMORY * largestOf(pool),
+  });
+  const rooms = { mails: roomOf('mails'), others: roomOf('others') } satisfies Record<Pool, object>;
 
   async function answerTo(webhook: SignedWebhook): Promise<Answer> {
     const { endpoint, path, contentType, body } = webhook;
@@ -105,10 +122,11 @@ function createPost(options: WebhookRoutesOptions) {
   }
 
   async function read(endpoint: WebhookEndpoint, request: IncomingMessage): Promise<Answer | undefined> {
+    const room = rooms[POOLS[endpoint]];
     let taken = 0;
     const take = (bytes: number): boolean => {
-      if (bytesInMemory + bytes > options.maxBytes * MAX_BODIES_IN_MEMORY) return false;
-      bytesInMemory += bytes;
+      if (room.bytes + bytes > room.maxBytes) return false;
+      room.bytes += bytes;
       taken += bytes;
       return true;
     };
@@ -119,19 +137,20 @@ function createPost(options: WebhookRoutesOptions) {
       const { url: path = '', headers } = request;
       return await answerTo({ endpoint, path, headers, contentType: headers['content-type'] ?? '', body: body.bytes });
     } finally {
-      bytesInMemory -= taken;
+      room.bytes -= taken;
     }
   }
 
   return async (endpoint: WebhookEndpoint, request: IncomingMessage): Promise<Answer | undefined> => {
     const encoding = request.headers['content-encoding'] ?? 'identity';
     if (encoding.toLowerCase() !== 'identity') return json(415, { error: 'the body must not be compressed' }, CLOSE);
-    if (running >= MAX_AT_ONCE) return answerWithout(endpoint, 'no_room');
-    running += 1;
+    const room = rooms[POOLS[endpoint]];
+    if (room.running >= room.maxRunning) return answerWithout(endpoint, 'no_room');
+    room.running += 1;
     try {
       return await read(endpoint, request);
     } finally {
-      running -= 1;
+      room.running -= 1;
     }
   };
 }

@@ -57,7 +57,8 @@ async function answerOn(socket: Socket): Promise<string> {
   return answer;
 }
 
-const head = (...lines: readonly string[]): string => [`POST ${path} HTTP/1.1`, 'Host: x', ...lines, '', ''].join('\r\n');
+const headOf = (to: string, ...lines: readonly string[]): string => [`POST ${to} HTTP/1.1`, 'Host: x', ...lines, '', ''].join('\r\n');
+const head = (...lines: readonly string[]): string => headOf(path, ...lines);
 
 describe('an authentic webhook', () => {
   test('is handed on as it came, and acknowledged as its provider expects', async () => {
@@ -189,6 +190,19 @@ describe('before anything is trusted', () => {
     expect(await counted('failed')).toBeGreaterThan(0);
     for (const socket of held) socket.destroy();
     await expect.poll(async () => (await post('x'.repeat(100))).status).toBe(204);
+  });
+
+  test.each([
+    ['that are half there', 4, maxBytes],
+    ['that have hardly begun', 64, 2],
+  ])('mails %s leave room for the other endpoints', async (_what, count, bytes) => {
+    const { server, post } = await start();
+    const begun = `${headOf(WEBHOOK_PATHS.sendgrid_inbound, `Content-Length: ${bytes}`)}${'x'.repeat(bytes - 1)}`;
+    for (let held = 0; held < count; held += 1) open(server.port).write(begun);
+    await expect.poll(async () => (await post('x'.repeat(100), {}, WEBHOOK_PATHS.sendgrid_inbound)).status).toBe(503);
+    for (const endpoint of webhookEndpoints.filter((each) => each !== 'sendgrid_inbound')) {
+      expect((await post('x'.repeat(maxBytes), {}, WEBHOOK_PATHS[endpoint])).ok).toBe(true);
+    }
   });
 
   test('so are more at once than the server has room for, and probes still find a place', async () => {
