@@ -41,6 +41,12 @@ function outcomeOf(error: unknown): EventOutcome {
   return error.code === 'message_not_found' ? { kind: 'unmatched' } : { kind: 'quarantined', reason: error.message, error };
 }
 
+/** What was thrown by the first event that met a bug, not a rule; undefined: none did. */
+export function bugIn(outcomes: readonly EventOutcome[]): unknown {
+  const errors = outcomes.flatMap((outcome) => (outcome.kind === 'quarantined' && outcome.error !== undefined ? [outcome.error] : []));
+  return errors.find((error) => !(error instanceof DomainError));
+}
+
 type ReadableEvent = Exclude<WebhookEvent, { readonly kind: 'unreadable' }>;
 
 async function apply(tx: Tx, event: ReadableEvent, parts: WebhookParts): Promise<EventOutcome> {

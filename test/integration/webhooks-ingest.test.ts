@@ -190,6 +190,30 @@ describe('of several events', () => {
     ]);
   });
 
+  it('one that meets a bug and is too large to be kept is not stored, so that it comes again', async () => {
+    const from = `ada-${uuidv7()}@example.org`;
+    const mail = (html: string, headers = `Message-ID: <${from}>\r\n`) => {
+      const body = multipartBody(mailFields({ from, headers, html }));
+      return { endpoint: 'sendgrid_inbound', path: '/webhooks/sendgrid/inbound', contentType: MULTIPART, body } as const;
+    };
+    await on.query(`
+      create function fail_on_mail() returns trigger language plpgsql as $$
+      begin
+        raise check_violation using message = 'private text';
+      end $$`);
+    await on.query('create trigger fail_on_mail before insert on messages for each row execute function fail_on_mail()');
+    const stored = async () => (await on.query('select 1 from webhook_requests')).length;
+    const before = await stored();
+    await expect(on.ingest(mail('x'.repeat(1_100_000)))).rejects.toThrow();
+    expect([await stored(), on.told]).toEqual([before, []]);
+    // One that is kept whole can be replayed.
+    expect((await on.ingest(mail('x'))).state).toBe('quarantined');
+    await on.query('drop function fail_on_mail cascade');
+    // What breaks a rule, or cannot be read, will make no more sense when it comes again.
+    expect((await on.ingest({ ...mail('x'.repeat(1_100_000)), contentType: 'text/plain' })).state).toBe('quarantined');
+    expect((await on.ingest(mail('x'.repeat(1_100_000)))).state).toBe('processed');
+  });
+
   it('a lost transaction keeps nothing at all, and says so', async () => {
     const [good, other] = [await sentEmail(), await sentEmail()];
     await on.query(`
