@@ -14,6 +14,7 @@ export interface Address {
 }
 
 const EMAIL = /^[^\s@"(),:;<>[\]\\\p{Cc}]{1,64}@(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]$/iu;
+const E164 = /^\+[1-9]\d{6,14}$/;
 const SHORT_CODE = /^\d{3,8}$/;
 /** At most 11 letters, digits and spaces, at least one letter: what networks accept as an alphanumeric sender. */
 const SENDER_ID = /^(?=.*[A-Za-z])[A-Za-z0-9][A-Za-z0-9 &_-]{0,10}$/;
@@ -31,10 +32,16 @@ export function parseEmail(text: string, field: string): Address {
   return { channel: 'email', text: normalized, key: normalized.toLowerCase() };
 }
 
+/** undefined: it is no number of a known range. As a whole: `whatsapp:+1415...` has a number within it, and is another address. */
+function numberOf(trimmed: string) {
+  const parsed = parsePhoneNumberFromString(trimmed, { extract: false });
+  return parsed?.isValid() ? parsed : undefined;
+}
+
 /** Throws address_invalid. Accepts what people type in international form, e.g. "+1 (415) 555-2671". */
 export function parsePhone(text: string, field: string): Address {
-  const parsed = parsePhoneNumberFromString(text.trim());
-  if (parsed === undefined || !parsed.isValid() || parsed.ext !== undefined) {
+  const parsed = numberOf(text.trim());
+  if (parsed === undefined || parsed.ext !== undefined) {
     throw invalid(field, 'is not a valid phone number in international form, such as +14155552671');
   }
   return { channel: 'sms', text: parsed.number, key: parsed.number };
@@ -46,6 +53,13 @@ export function parseSender(text: string, channel: Channel, field: string): Addr
   const trimmed = text.trim();
   if (SHORT_CODE.test(trimmed) || SENDER_ID.test(trimmed)) return { channel: 'sms', text: trimmed, key: trimmed };
   return parsePhone(trimmed, field);
+}
+
+/** Throws address_invalid. Whoever has written to us: a sender, or a number of a range that is newer than what is known about numbers. */
+export function parseCorrespondent(text: string, channel: Channel, field: string): Address {
+  const trimmed = text.trim();
+  const isUnknown = channel === 'sms' && E164.test(trimmed) && numberOf(trimmed) === undefined;
+  return isUnknown ? { channel, text: trimmed, key: trimmed } : parseSender(trimmed, channel, field);
 }
 
 /** Throws address_invalid. An address a message can be sent to; its form decides the channel. */
@@ -62,6 +76,5 @@ export function storedAddress(text: string, channel: Channel): Address {
 export function addressKey(text: string): string {
   const trimmed = text.trim();
   if (trimmed.includes('@')) return trimmed.toLowerCase();
-  const parsed = parsePhoneNumberFromString(trimmed);
-  return parsed?.isValid() ? parsed.number : trimmed;
+  return numberOf(trimmed)?.number ?? trimmed;
 }

@@ -1,4 +1,4 @@
-import { type Address, type Channel, parseEmail, parsePhone, parseSender } from '../domain/address.ts';
+import { type Address, type Channel, parseCorrespondent, parseEmail, parsePhone, parseSender } from '../domain/address.ts';
 import type { Clock, NewId, Page, PageRequest, Store } from '../domain/ports.ts';
 import { newSuppression, type SuppressionPair, suppressionSources } from '../domain/suppression.ts';
 import type { SuppressionReads } from '../domain/suppression-ports.ts';
@@ -30,9 +30,9 @@ export function createManageSuppressions({
   readonly newId: NewId;
 }) {
   return {
-    /** Of one address, oldest first; its form decides the channel. Short codes and names write STOP, too. */
+    /** Of one address, oldest first; its form decides the channel. Whoever writes to us may have written STOP. */
     async of(address: string): Promise<readonly SuppressionView[]> {
-      const { channel, key } = address.includes('@') ? parseEmail(address, 'address') : parseSender(address, 'sms', 'address');
+      const { channel, key } = address.includes('@') ? parseEmail(address, 'address') : parseCorrespondent(address, 'sms', 'address');
       return (await suppressions.findSuppressions(channel, key)).map(toSuppressionView);
     },
 
@@ -51,7 +51,7 @@ export function createManageSuppressions({
 
     /** However it came about. */
     async delete(name: SuppressionName): Promise<void> {
-      const pair = pairOf(name, (text, field) => parseSender(text, name.channel, field));
+      const pair = pairOf(name, (text, field) => parseCorrespondent(text, name.channel, field));
       await store.transaction((tx) => tx.lift(pair, suppressionSources));
     },
   };

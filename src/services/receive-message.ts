@@ -1,4 +1,4 @@
-import { parseSender } from '../domain/address.ts';
+import { parseCorrespondent, parseSender } from '../domain/address.ts';
 import { newConversation } from '../domain/conversation.ts';
 import { fieldInvalid } from '../domain/errors.ts';
 import type { InboundMessage } from '../domain/inbound-message.ts';
@@ -33,7 +33,7 @@ export interface ReceiveParts {
 export async function storeInbound(tx: Tx, inbound: InboundMessage, { clock, newId }: ReceiveParts): Promise<ReceivedMessage> {
   checkShape(inbound);
   const channel = inbound.messageType === 'email' ? 'email' : 'sms';
-  const theirs = parseSender(inbound.fromAddress, channel, 'from_address');
+  const theirs = parseCorrespondent(inbound.fromAddress, channel, 'from_address');
   const ours = parseSender(inbound.toAddress, channel, 'to_address');
   const at = clock.now();
   await tx.lockName(`inbound:${inbound.provider}:${inbound.providerMessageId}`);

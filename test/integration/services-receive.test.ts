@@ -2,6 +2,7 @@ import { v7 as uuidv7 } from 'uuid';
 import { describe, expect, it } from 'vitest';
 import { ConversationStatus } from '../../gen/messaging/v1/conversation_pb.js';
 import { Direction, MessageEvent_Type, MessageStatus, MessageType } from '../../gen/messaging/v1/message_pb.js';
+import { createManageSuppressions } from '../../src/services/manage-suppressions.ts';
 import { openForAll } from '../support/store-and-reads.ts';
 import { conversationBetween, draftBetween, inboundBetween, newPair, openStorage, useCases } from '../support/use-cases.ts';
 
@@ -94,6 +95,22 @@ describe('ReceiveMessage', () => {
     const pair = newPair();
     const thread = await cases().createConversation(conversationBetween(pair, { newThread: true }), 'test');
     expect((await cases().receive(inboundBetween(pair))).message.conversationId).not.toBe(thread.conversation.id);
+  });
+
+  it('takes a number that is newer than what is known about numbers, whose STOP counts and can be lifted', async () => {
+    const pair = { ...newPair(), theirs: '+15551234567' };
+    const { message } = await cases().receive(inboundBetween(pair, { body: 'STOP' }));
+    expect(message.fromAddress).toBe(pair.theirs);
+    const suppressions = createManageSuppressions({ ...storage, clock: { now: () => new Date() }, newId: uuidv7 });
+    expect(await suppressions.of(pair.theirs)).toMatchObject([{ address: pair.theirs, fromAddress: pair.ours }]);
+    await suppressions.delete({ channel: 'sms', address: pair.theirs, fromAddress: pair.ours });
+    expect(await suppressions.of(pair.theirs)).toEqual([]);
+  });
+
+  it('takes no message of WhatsApp for an SMS', async () => {
+    const { ours, theirs } = newPair();
+    const whatsapp = inboundBetween({ ours: `whatsapp:${ours}`, theirs: `whatsapp:${theirs}` });
+    await expect(cases().receive(whatsapp)).rejects.toMatchObject({ code: 'address_invalid' });
   });
 
   it('takes short codes and names as senders', async () => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { addressKey, parseEmail, parsePhone, parseRecipient, parseSender } from '../../src/domain/address.ts';
+import { addressKey, parseCorrespondent, parseEmail, parsePhone, parseRecipient, parseSender } from '../../src/domain/address.ts';
 import { DomainError } from '../../src/domain/errors.ts';
 
 function refusal(parse: () => unknown): DomainError {
@@ -13,17 +13,28 @@ function refusal(parse: () => unknown): DomainError {
   throw new Error('was accepted');
 }
 
+/** A number is in it, but it is no number. */
+const WITHIN = ['whatsapp:+14155552671', 'tel:+14155552671', 'call me +14155552671', '+14155552671 please'];
+
 describe('a phone number', () => {
   it.each(['+1 (415) 555-2671', '+1-415-555-2671', ' +14155552671 ', '+1.415.555.2671'])('written %j is stored as E.164', (text) => {
     expect(parsePhone(text, 'to_address')).toEqual({ channel: 'sms', text: '+14155552671', key: '+14155552671' });
   });
 
-  it.each(['', '+', '4155552671', '+15551234567', '+1415555267', '+14155552671 ext. 5', '+141555526711111', 'hello', '+1\u0000'])(
-    'written %j is refused',
-    (text) => {
-      expect(refusal(() => parsePhone(text, 'message.to_address')).code).toBe('address_invalid');
-    },
-  );
+  it.each([
+    '',
+    '+',
+    '4155552671',
+    '+15551234567',
+    '+1415555267',
+    '+14155552671 ext. 5',
+    '+141555526711111',
+    'hello',
+    '+1\u0000',
+    ...WITHIN,
+  ])('written %j is refused', (text) => {
+    expect(refusal(() => parsePhone(text, 'message.to_address')).code).toBe('address_invalid');
+  });
 });
 
 describe('an email address', () => {
@@ -76,6 +87,24 @@ describe('a sender', () => {
   });
 });
 
+describe('whoever wrote to us', () => {
+  // Ranges that the metadata do not have.
+  it.each(['+15551234567', '+99912345678', '+1234567'])('may have the number %j, which is newer than what is known', (text) => {
+    expect(parseCorrespondent(` ${text} `, 'sms', 'from_address')).toEqual({ channel: 'sms', text, key: text });
+    expect(refusal(() => parseSender(text, 'sms', 'from_address')).code).toBe('address_invalid');
+  });
+
+  it('is otherwise any sender', () => {
+    for (const text of ['+14155552671', '12345', 'ACME']) {
+      expect(parseCorrespondent(text, 'sms', 'from_address')).toEqual(parseSender(text, 'sms', 'from_address'));
+    }
+    for (const text of ['+0155552671', '+123456', '+1415555267111111', '+1 555 123 4567', ...WITHIN]) {
+      expect(refusal(() => parseCorrespondent(text, 'sms', 'from_address')).code).toBe('address_invalid');
+    }
+    expect(refusal(() => parseCorrespondent('+15551234567', 'email', 'from_address')).code).toBe('address_invalid');
+  });
+});
+
 describe('a recipient', () => {
   it('decides the channel by its form', () => {
     expect(parseRecipient('ann@example.com', 'to_address').channel).toBe('email');
@@ -103,6 +132,7 @@ describe('an address key', () => {
     ['Ann@Example.COM', 'ann@example.com'],
     [' ACME ', 'ACME'],
     ['12345', '12345'],
+    ['whatsapp:+14155552671', 'whatsapp:+14155552671'],
     ['no address at all', 'no address at all'],
   ])('of %j is %j', (text, key) => {
     expect(addressKey(text)).toBe(key);
