@@ -30,7 +30,12 @@ export type WebhookVerifier = (webhook: SignedWebhook) => Promise<Authenticity>;
 
 /** One thing that a request tells. `unreadable`: it makes no sense; `error` says why, without repeating any of it. */
 export type WebhookEvent =
-  | { readonly kind: 'report'; readonly report: ReportedDelivery }
+  | {
+      readonly kind: 'report';
+      readonly report: ReportedDelivery;
+      /** Mailbox of the recipient, as the provider spells it; undefined: it is not told. */
+      readonly recipient?: string;
+    }
   | { readonly kind: 'inbound'; readonly inbound: InboundMessage }
   | { readonly kind: 'unreadable'; readonly error: string };
 

@@ -96,7 +96,8 @@ function eventOf(event: unknown): WebhookEvent {
     occurredAt: timeOf(fieldOf(event, 'timestamp')),
   } as const;
   if (report.messageId === undefined && report.providerMessageId === '') return unreadable('it names no message');
-  return { kind: 'report', report };
+  const email = fieldOf(event, 'email');
+  return { kind: 'report', report, ...(email === '' ? {} : { recipient: lineOf(email, LIMITS.address) }) };
 }
 
 export function parseSendgridEvents({ contentType, body }: WebhookContent): readonly WebhookEvent[] {

@@ -3,9 +3,10 @@ import { DomainError } from '../domain/errors.ts';
 import type { Provider } from '../domain/message.ts';
 import type { Store, Tx } from '../domain/ports.ts';
 import type { ReportPlace, WebhookEvent, WebhookParser } from '../domain/webhook-ports.ts';
-import type { WebhookRequestFields, WebhookVerdict } from '../domain/webhook-request.ts';
+import type { WebhookRequestFields, WebhookState, WebhookVerdict } from '../domain/webhook-request.ts';
 import { storeInbound } from './receive-message.ts';
 import { applyReport, type ReportParts } from './report-delivery.ts';
+import { unmatchedOptOut } from './unmatched-opt-out.ts';
 
 /** `reason`: in words, without anything of the content. `error`: what was thrown, for the log. */
 export type EventOutcome =
@@ -106,6 +107,33 @@ async function applyEvents(
   return outcomes;
 }
 
+/** States of a request whose opt-outs have not been obeyed yet, or not all of them. Again, one would undo what came after it. */
+const IS_UNHEARD = {
+  received: true,
+  quarantined: true,
+  processed: false,
+  unmatched: false,
+} satisfies Record<WebhookState, boolean>;
+
+/** Opt-outs of events that tell of an unknown message. Once nothing more of the request locks a conversation, and in one order. */
+async function obeyUnmatched(
+  tx: Tx,
+  events: readonly WebhookEvent[],
+  outcomes: readonly EventOutcome[],
+  { clock, newId }: WebhookParts,
+): Promise<readonly EventOutcome[]> {
+  const optOuts = events.flatMap((event, index) => {
+    const optOut = outcomes[index]?.kind === 'unmatched' ? unmatchedOptOut(event, clock.now(), newId) : undefined;
+    return optOut === undefined ? [] : [{ index, optOut }];
+  });
+  const obeyed = [...outcomes];
+  for (const { index, optOut } of optOuts.toSorted((left, right) => (left.optOut.addressKey < right.optOut.addressKey ? -1 : 1))) {
+    const outcome = await tx.savepoint((inner) => inner.suppress(optOut));
+    if (outcome.kind === 'undone') obeyed[index] = outcomeOf(outcome.error);
+  }
+  return obeyed;
+}
+
 /** When to try again; undefined: no more. The last time is at the end of the window. */
 function nextTryAt({ receivedAt, tries }: Pick<WebhookRequestFields, 'receivedAt' | 'tries'>, now: Date): Date | undefined {
   const endMs = receivedAt.getTime() + RETRY_WINDOW_MS;
@@ -137,7 +165,8 @@ export async function processWebhook(
   events: readonly WebhookEvent[],
   parts: WebhookParts,
 ): Promise<ProcessedWebhook> {
-  const outcomes = await applyEvents(tx, request.provider, events, parts);
+  const applied = await applyEvents(tx, request.provider, events, parts);
+  const outcomes = IS_UNHEARD[request.state] ? await obeyUnmatched(tx, events, applied, parts) : applied;
   if (!outcomes.some(({ kind }) => kind === 'unmatched')) return { verdict: verdictOf(outcomes, ''), outcomes };
   if (request.truncated) return { verdict: verdictOf(outcomes, 'the body was too large to keep for another try'), outcomes };
   const runAt = nextTryAt(request, parts.clock.now());

@@ -19,6 +19,8 @@ export function canaryWebhooks(key: SigningKey, messageId: string, body: string)
   const sign = (endpoint: 'sendgrid_events' | 'sendgrid_inbound', contentType: string, content: Buffer) =>
     sendgridPost({ endpoint, contentType, body: content, key, at });
   const about = { sg_event_id: randomUUID(), sg_message_id: 'x', message_id: messageId, email: theirEmail, reason: canaries.providerText };
+  // Of another mailbox, which nobody writes to later.
+  const deleted = { message_id: randomUUID(), email: `${canaries.theirEmail}@deleted.example.com` };
   const mail = {
     headers: `Message-ID: <${randomUUID()}>\r\nReply-To: ${canaries.replyTo}@example.com\r\n`,
     envelope: JSON.stringify({ from: theirEmail, to: [ourEmail] }),
@@ -36,6 +38,7 @@ export function canaryWebhooks(key: SigningKey, messageId: string, body: string)
     twilioPost('twilio_inbound', { ...received, MessageSid: randomUUID(), From: canaries.wrongAddress }),
     { ...twilioPost('twilio_inbound', received), body: Buffer.from(`Body=${body}`) },
     sign('sendgrid_events', 'application/json', eventsBody([{ ...about, event: 'bounce' }, { email: theirEmail }])),
+    sign('sendgrid_events', 'application/json', eventsBody([{ ...about, ...deleted, event: 'spamreport' }])),
     sign('sendgrid_events', 'application/json', Buffer.from(`[{"${canaries.metaKey}": ${email.body}`)),
     sign('sendgrid_inbound', MULTIPART, multipartBody(mailFields(mail), [file])),
     sign('sendgrid_inbound', 'text/plain', Buffer.from(body)),
