@@ -77,6 +77,9 @@ export interface InboundOptions {
   webhookUrl(): string | undefined;
 }
 
+/** As README tells operators to set it: without these words Twilio would not repeat a message that is answered 5xx. */
+const TWILIO_INBOUND = '/webhooks/twilio/inbound#rc=5&rp=all';
+
 const isAccepted = (answer: WebhookAnswer): boolean => answer.kind === 'answered' && answer.status >= 200 && answer.status < 300;
 
 function isTwiml(answer: WebhookAnswer): boolean {
@@ -90,7 +93,7 @@ async function receiveText(options: InboundOptions, message: InboundText): Promi
   const id = message.providerMessageId ?? sid(random, message.type === 'mms' ? 'MM' : 'SM');
   const optOut = account.advancedOptOut === true ? optOuts.apply(body, message.to, message.from) : undefined;
   const base = webhookUrl();
-  const posting = twilioPosts.post(base === undefined ? undefined : `${base}/webhooks/twilio/inbound`, {
+  const posting = twilioPosts.post(base === undefined ? undefined : `${base}${TWILIO_INBOUND}`, {
     ToCountry: 'US',
     FromCountry: 'US',
     SmsMessageSid: id,

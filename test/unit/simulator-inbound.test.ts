@@ -49,14 +49,21 @@ describe('an inbound text', () => {
     ]);
   });
 
-  test('is not received when our webhook refuses it, and not repeated', async () => {
+  test('is repeated while our webhook cannot take it, and is the same message each time', async () => {
+    const { simulator, webhooks } = await simulated();
+    webhooks.answerWith((_, index) => ([503, 'cut'] as const)[index] ?? 200);
+    const received = await simulator.receive({ type: 'sms', ...INBOUND, body: 'Hi' });
+    expect(received).toMatchObject({ ok: true, tries: 3 });
+    expect(new Set(webhooks.requests.map((request) => formOf(request)['MessageSid']))).toEqual(new Set([received.providerMessageId]));
+    // What follows the # is for Twilio, and not part of what is signed.
+    expect(webhooks.requests.every((request) => hasTwilioSignature(request, webhooks.url))).toBe(true);
+  });
+
+  test('is lost when our webhook never takes it', async () => {
     const { simulator, webhooks } = await simulated();
     webhooks.answerWith(() => 503);
-    expect(await simulator.receive({ type: 'sms', ...INBOUND, body: 'Hi' })).toMatchObject({
-      ok: false,
-      tries: 1,
-      answer: { status: 503 },
-    });
+    const received = await simulator.receive({ type: 'sms', ...INBOUND, body: 'Hi' });
+    expect(received).toMatchObject({ ok: false, tries: 6, answer: { status: 503 } });
   });
 
   test('goes nowhere when there is no webhook', async () => {
