@@ -160,6 +160,12 @@ describe('an authentic webhook', () => {
   });
 });
 
+it('a batch of events that is signed and no UTF-8 is acknowledged, and kept for people', async () => {
+  const batch = Buffer.from(JSON.stringify([{ sg_event_id: uuidv7(), sg_message_id: 'x', event: 'bounce', reason: 'né' }]), 'latin1');
+  expect((await post(events(batch))).status).toBe(200);
+  expect(await latest()).toMatchObject({ state: State.QUARANTINED, error: 'event 1 of 1: it is not UTF-8' });
+});
+
 describe('nothing is stored of a webhook', () => {
   it.each<readonly [string, () => Posted, Readonly<Record<string, string>>]>([
     ['of Twilio without a signature', () => twilioPost('twilio_status', {}), { 'x-twilio-signature': '' }],

@@ -1,6 +1,7 @@
 /** Requests as providers make them, signed with keys of the test's own. */
 import { generateKeyPairSync, sign } from 'node:crypto';
 import { getExpectedTwilioSignature } from 'twilio/lib/webhooks/webhooks.js';
+import type { SignedWebhook } from '../../src/domain/webhook-ports.ts';
 import { WEBHOOK_PATHS, type WebhookEndpoint } from '../../src/domain/webhook-request.ts';
 
 /** A POST to a path of the service; `signature` headers among the others. */
@@ -9,6 +10,11 @@ export interface Posted {
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
   readonly body: Buffer;
+}
+
+/** As the HTTP server hands it on. */
+export function webhookOf(posted: Posted, changes: Partial<SignedWebhook> = {}): SignedWebhook {
+  return { ...posted, contentType: posted.headers['content-type'] ?? '', ...changes };
 }
 
 export const publicUrl = 'https://messages.example.com';

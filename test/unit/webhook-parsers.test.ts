@@ -170,6 +170,11 @@ describe("SendGrid's events", () => {
     expect(await eventsIn([nameless])).toEqual([{ kind: 'unreadable', error: 'it names no message' }]);
   });
 
+  it('are unreadable where they are no UTF-8, in any part', async () => {
+    const body = Buffer.from(JSON.stringify([{ ...event, reason: 'né' }]), 'latin1');
+    expect(await parseWebhook(contentOf('sendgrid_events', body))).toEqual([{ kind: 'unreadable', error: 'it is not UTF-8' }]);
+  });
+
   it.each([
     ['[{', 'it is not JSON'],
     ['{}', 'it is not a list'],
