@@ -18,9 +18,18 @@ export interface AttachmentLimits {
 /** SendGrid takes 30 MB, in base64, which makes four bytes of three. */
 export const ATTACHMENT_LIMITS: AttachmentLimits = { maxAttachments: 10, maxTotalBytes: 20_971_520, maxHeldBytes: 67_108_864 };
 
+export interface AttachmentFile {
+  readonly bytes: Buffer;
+  /** Media type of the answer, without parameters; empty: it tells none. */
+  readonly contentType: string;
+}
+
 /** Disposed of, the memory it takes is free for others. */
 export type Fetched = Disposable &
-  ({ readonly kind: 'fetched'; readonly contents: readonly Buffer[] } | { readonly kind: 'refused'; readonly outcome: SubmissionOutcome });
+  (
+    | { readonly kind: 'fetched'; readonly files: readonly AttachmentFile[] }
+    | { readonly kind: 'refused'; readonly outcome: SubmissionOutcome }
+  );
 
 export interface AttachmentFetcher extends Disposable {
   /** Never throws. */
@@ -61,6 +70,11 @@ function problemOf(error: unknown): AttachmentError {
   return failed('no whole answer');
 }
 
+/** Without parameters, which SendGrid refuses. At most as long as the contract has it. */
+const MEDIA_TYPE = /^\s*([\w!#$&^.+-]{1,63}\/[\w!#$&^.+-]{1,63})\s*(?:;|$)/;
+
+const mediaTypeOf = ({ headers }: IncomingMessage): string => MEDIA_TYPE.exec(headers['content-type'] ?? '')?.[1]?.toLowerCase() ?? '';
+
 function addressOf(text: string): URL {
   const url = URL.parse(text);
   if (url === null || url.protocol !== 'https:') throw unavailable('not an https URL');
@@ -74,7 +88,7 @@ interface Room {
 }
 
 /** `signal` ends it; whoever has it in hand aborts in any case, so that no request is left behind an answer that was not read. */
-async function download(url: URL, agent: Agent, signal: AbortSignal, room: Room): Promise<Buffer> {
+async function download(url: URL, agent: Agent, signal: AbortSignal, room: Room): Promise<AttachmentFile> {
   const request = get(url, { agent, signal, headers: { accept: '*/*', 'accept-encoding': 'identity' } });
   // What is not waited for any more must not end the process.
   request.on('error', () => undefined);
@@ -86,14 +100,14 @@ async function download(url: URL, agent: Agent, signal: AbortSignal, room: Room)
     room.take(chunk.byteLength);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks);
+  return { bytes: Buffer.concat(chunks), contentType: mediaTypeOf(response) };
 }
 
 /** `agent` decides which addresses may be connected to; it is destroyed with the fetcher. */
 export function attachmentFetcher(agent: Agent, limits: AttachmentLimits = ATTACHMENT_LIMITS): AttachmentFetcher {
   let heldBytes = 0;
 
-  async function fetchAll(attachments: readonly Attachment[], timeoutMs: number, room: Room): Promise<Buffer[]> {
+  async function fetchAll(attachments: readonly Attachment[], timeoutMs: number, room: Room): Promise<AttachmentFile[]> {
     if (attachments.length > limits.maxAttachments) throw tooLarge(`${attachments.length} attachments`);
     const over = new AbortController();
     const signal = AbortSignal.any([AbortSignal.timeout(timeoutMs), over.signal]);
@@ -132,8 +146,8 @@ export function attachmentFetcher(agent: Agent, limits: AttachmentLimits = ATTAC
         isReleased = true;
       };
       try {
-        const contents = await fetchAll(attachments, timeoutMs, { check, take });
-        return { kind: 'fetched', contents, [Symbol.dispose]: release };
+        const files = await fetchAll(attachments, timeoutMs, { check, take });
+        return { kind: 'fetched', files, [Symbol.dispose]: release };
       } catch (error) {
         release();
         const { kind, code, message } = problemOf(error);

@@ -4,7 +4,7 @@ import type sharedMail from '@sendgrid/mail';
 import type { EmailContent } from '../domain/message.ts';
 import { ECHO, type LookupOutcome, type LostSubmission, type Submission } from '../domain/provider-client.ts';
 import type { Transport } from './exchange.ts';
-import type { AttachmentFetcher } from './fetch-attachments.ts';
+import type { AttachmentFetcher, AttachmentFile } from './fetch-attachments.ts';
 import type { Limits, ProviderApi, Refusal } from './guarded-client.ts';
 import { submissionIdOf } from './sendgrid-ids.ts';
 
@@ -32,16 +32,16 @@ interface AttachmentJson {
   readonly content_id?: string;
 }
 
-function attachmentsOf({ attachments }: Submission, contents: readonly Buffer[]): AttachmentJson[] {
+function attachmentsOf({ attachments }: Submission, files: readonly AttachmentFile[]): AttachmentJson[] {
   return attachments.map(({ filename, contentType, contentId }, index) => ({
-    content: contents[index]?.toString('base64') ?? '',
+    content: files[index]?.bytes.toString('base64') ?? '',
     filename: filename === '' ? `attachment-${index + 1}` : filename,
-    type: contentType === '' ? 'application/octet-stream' : contentType,
+    type: contentType || files[index]?.contentType || 'application/octet-stream',
     ...(contentId === '' ? { disposition: 'attachment' } : { disposition: 'inline', content_id: contentId }),
   }));
 }
 
-function mailOf(submission: Submission, contents: readonly Buffer[]): Mail {
+function mailOf(submission: Submission, files: readonly AttachmentFile[]): Mail {
   const { messageId, attempt, fromAddress, toAddress, body } = submission;
   const { subject, htmlBody, replyTo } = submission.email ?? NO_CONTENT;
   const text = { type: 'text/plain', value: body };
@@ -54,7 +54,7 @@ function mailOf(submission: Submission, contents: readonly Buffer[]): Mail {
     // SendGrid wants some content, and none of it empty, with the plain text first.
     content: htmlBody === '' ? [text] : body === '' ? [html] : [text, html],
     customArgs: { [ECHO.messageId]: messageId, [ECHO.attempt]: String(attempt) },
-    ...(contents.length === 0 ? {} : { attachments: attachmentsOf(submission, contents) }),
+    ...(files.length === 0 ? {} : { attachments: attachmentsOf(submission, files) }),
   };
 }
 
@@ -136,10 +136,10 @@ export function sendgridApi(options: SendgridOptions, transport: Transport, fetc
     async submit(submission, preparationMs, ask) {
       using fetched = await fetcher.fetch(submission.attachments, preparationMs);
       if (fetched.kind === 'refused') return fetched.outcome;
-      const { contents } = fetched;
+      const { files } = fetched;
       return await ask(async () => {
         const { mail } = await load();
-        const [{ headers }] = await mail.send(mailOf(submission, contents));
+        const [{ headers }] = await mail.send(mailOf(submission, files));
         return acceptedIdOf(headers);
       });
     },

@@ -24,7 +24,7 @@ async function fetchAll(urls: readonly string[], { strict = false, lookup, timeo
   const trust = strict ? { ca } : { ca, allowIPAddressList };
   using fetcher = attachmentFetcher(new RequestFilteringHttpsAgent(lookup === undefined ? trust : { ...trust, lookup }), limits);
   using fetched = await fetcher.fetch(urls.map(attachment), timeoutMs);
-  return fetched.kind === 'fetched' ? fetched.contents.map(String) : fetched.outcome;
+  return fetched.kind === 'fetched' ? fetched.files.map(({ bytes }) => String(bytes)) : fetched.outcome;
 }
 
 const files = (answer: Parameters<typeof startHttp>[0]) => startHttp(answer, certificate);

@@ -83,6 +83,28 @@ describe('attachments of an email', () => {
     ]);
   });
 
+  test('are of the type that the answer tells when the message tells none, without its parameters', async () => {
+    const told = {
+      '/pdf': 'application/pdf',
+      '/svg': 'Image/SVG+XML; charset=utf-8',
+      '/none': undefined,
+      '/wrong': 'pdf',
+      '/empty': '',
+      '/long': `image/${'x'.repeat(122)}`,
+    };
+    const answer = new Map<string, string | undefined>(Object.entries(told));
+    await using files = await startHttp(({ url }, response) => {
+      const type = answer.get(url.pathname);
+      response.writeHead(200, type === undefined ? {} : { 'Content-Type': type }).end('x');
+    }, certificate);
+    const attachments = Object.keys(told).map((path) => ({ ...file, url: `${files.url}${path}`, contentType: '' }));
+    const trusting = { ca: certificate?.cert ?? '', attachmentAddresses: ['127.0.0.1'] };
+    const sent = await jsonSentFor(email({ attachments: [...attachments, { ...file, url: `${files.url}/pdf` }] }), trusting);
+    const types = (sent['attachments'] as readonly { readonly type: string }[]).map(({ type }) => type);
+    const unknown = 'application/octet-stream';
+    expect(types).toEqual(['application/pdf', 'image/svg+xml', unknown, unknown, unknown, unknown, 'image/png']);
+  });
+
   test('that cannot be had keep it from being sent, and do not open the breaker', async () => {
     await using server = await accepting();
     await using files = await startHttp((_seen, response) => response.writeHead(404).end(), certificate);

@@ -26,7 +26,7 @@ export declare type Attachment = Message$1<"messaging.v1.Attachment"> & {
   url: string;
 
   /**
-   * IANA media type, e.g. "image/png". Derived from the response when empty.
+   * IANA media type, e.g. "image/png". Of an email, when empty, that of the response; application/octet-stream when it has none.
    *
    * @generated from field: string content_type = 2;
    */
