@@ -103,6 +103,17 @@ async function download(url: URL, agent: Agent, signal: AbortSignal, room: Room)
   return { bytes: Buffer.concat(chunks), contentType: mediaTypeOf(response) };
 }
 
+/** Of a public range, and still only for machines inside of Azure. */
+const AZURE_METADATA = '168.63.129.16';
+
+/** For the agent that connects: public addresses, and those that are allowed beside them. */
+export function attachmentFilter(allowed: readonly string[]): {
+  readonly allowIPAddressList: string[];
+  readonly denyIPAddressList: string[];
+} {
+  return { allowIPAddressList: [...allowed], denyIPAddressList: [AZURE_METADATA] };
+}
+
 /** `agent` decides which addresses may be connected to; it is destroyed with the fetcher. */
 export function attachmentFetcher(agent: Agent, limits: AttachmentLimits = ATTACHMENT_LIMITS): AttachmentFetcher {
   let heldBytes = 0;

@@ -43,9 +43,9 @@ export async function openProviders(
     }
     if (sendgrid !== undefined) {
       const modules = [import('./sendgrid.ts'), import('./fetch-attachments.ts'), import('request-filtering-agent')] as const;
-      const [{ sendgridApi }, { attachmentFetcher }, { RequestFilteringHttpsAgent }] = await Promise.all(modules);
+      const [{ sendgridApi }, { attachmentFetcher, attachmentFilter }, { RequestFilteringHttpsAgent }] = await Promise.all(modules);
       const transport = opened.use(openTransport(sendgrid.limits.maxConcurrent, ca));
-      const filter = { allowIPAddressList: [...attachmentAddresses] };
+      const filter = attachmentFilter(attachmentAddresses);
       const fetcher = opened.use(attachmentFetcher(new RequestFilteringHttpsAgent(ca === undefined ? filter : { ...filter, ca })));
       const api = sendgridApi(sendgrid, transport, fetcher);
       clients.set('sendgrid', opened.use(guardedClient(api, { ...shared, limits: sendgrid.limits })));

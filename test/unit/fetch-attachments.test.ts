@@ -1,12 +1,11 @@
-import type { LookupFunction } from 'node:net';
+import { isIP, type LookupFunction } from 'node:net';
 import { RequestFilteringHttpsAgent } from 'request-filtering-agent';
 import { describe, expect, it } from 'vitest';
-import { ATTACHMENT_LIMITS, attachmentFetcher } from '../../src/providers/fetch-attachments.ts';
+import { ATTACHMENT_LIMITS, attachmentFetcher, attachmentFilter } from '../../src/providers/fetch-attachments.ts';
 import { closedPort, makeCertificate, type Seen, startHttp, startTcp } from '../support/provider-servers.ts';
 
 const certificate = makeCertificate();
 const ca = certificate?.cert ?? '';
-const allowIPAddressList = ['127.0.0.1'];
 const test = it.skipIf(certificate === undefined);
 
 const attachment = (url: string) => ({ url, contentType: '', filename: '', sizeBytes: 0, contentId: '' });
@@ -21,7 +20,7 @@ interface FetchOptions {
 }
 
 async function fetchAll(urls: readonly string[], { strict = false, lookup, timeoutMs = 5_000 }: FetchOptions = {}) {
-  const trust = strict ? { ca } : { ca, allowIPAddressList };
+  const trust = { ca, ...attachmentFilter(strict ? [] : ['127.0.0.1']) };
   using fetcher = attachmentFetcher(new RequestFilteringHttpsAgent(lookup === undefined ? trust : { ...trust, lookup }), limits);
   using fetched = await fetcher.fetch(urls.map(attachment), timeoutMs);
   return fetched.kind === 'fetched' ? fetched.files.map(({ bytes }) => String(bytes)) : fetched.outcome;
@@ -139,7 +138,7 @@ describe('an attachment may be tried again when', () => {
       response.on('close', gone[url.pathname as keyof typeof gone].resolve);
       if (url.pathname === '/bad') response.writeHead(503).write('half');
     });
-    using fetcher = attachmentFetcher(new RequestFilteringHttpsAgent({ ca, allowIPAddressList }), limits);
+    using fetcher = attachmentFetcher(new RequestFilteringHttpsAgent({ ca, ...attachmentFilter(['127.0.0.1']) }), limits);
     const urls = ['/bad', '/slow'].map((path) => attachment(`${server.url}${path}`));
     expect(await fetcher.fetch(urls, 60_000)).toMatchObject({ kind: 'refused', outcome: FAILED });
     await Promise.all([gone['/bad'].promise, gone['/slow'].promise]);
@@ -147,7 +146,7 @@ describe('an attachment may be tried again when', () => {
 
   test('there are more bytes on their way than all messages together may hold, until some are sent', async () => {
     await using server = await files((_seen, response) => void response.end('x'.repeat(1_000)));
-    using fetcher = attachmentFetcher(new RequestFilteringHttpsAgent({ ca, allowIPAddressList }), limits);
+    using fetcher = attachmentFetcher(new RequestFilteringHttpsAgent({ ca, ...attachmentFilter(['127.0.0.1']) }), limits);
     const fetchOne = () => fetcher.fetch([attachment(server.url)], 5_000);
     using first = await fetchOne();
     using second = await fetchOne();
@@ -169,15 +168,26 @@ describe('nothing is connected to at', () => {
     expect(await fetchAll([`https://${host}/latest/meta-data`], { strict: true })).toMatchObject(rejected('ATTACHMENT_FORBIDDEN'));
   });
 
-  test('a name that resolves to a private address, though it did not when somebody checked', async () => {
-    await using server = await files((_seen, response) => void response.end('secret'));
-    const asked: string[] = [];
-    const lookup: LookupFunction = (name, options, callback) => {
+  /** Every name has this address. */
+  const lookupOf =
+    (address: string, asked: string[] = []): LookupFunction =>
+    (name, options, callback) => {
       asked.push(name);
-      const found = { address: '127.0.0.1', family: 4 };
+      const found = { address, family: isIP(address) };
       if (options.all === true) callback(null, [found]);
       else callback(null, found.address, found.family);
     };
+
+  // Azure's, which is in a public range.
+  it.each(['168.63.129.16', '::ffff:168.63.129.16'])("a name that resolves to %s, where a cloud's metadata are", async (address) => {
+    const outcome = await fetchAll(['https://files.example.com/'], { strict: true, lookup: lookupOf(address), timeoutMs: 500 });
+    expect(outcome).toMatchObject(rejected('ATTACHMENT_FORBIDDEN'));
+  });
+
+  test('a name that resolves to a private address, though it did not when somebody checked', async () => {
+    await using server = await files((_seen, response) => void response.end('secret'));
+    const asked: string[] = [];
+    const lookup = lookupOf('127.0.0.1', asked);
     const url = `https://files.example.com:${server.port}/`;
     expect(await fetchAll([url], { strict: true, lookup })).toMatchObject(rejected('ATTACHMENT_FORBIDDEN'));
     expect([asked, server.connections]).toEqual([['files.example.com'], []]);
