@@ -21,8 +21,6 @@ const LOOK_UP_MAX_PAGES = 5;
 /** How far Twilio's clock, which tells whole seconds, may be behind ours. */
 const CLOCK_SKEW_MS = 60_000;
 
-const MESSAGING_SERVICE = /^MG[0-9a-fA-F]{32}$/;
-
 type MessageListInstance = Twilio['messages'];
 type MessageParameters = Parameters<MessageListInstance['create']>[0];
 type MessageInstance = Awaited<ReturnType<MessageListInstance['create']>>;
@@ -38,7 +36,7 @@ function parametersOf(submission: Submission, publicUrl: string): MessageParamet
   const { fromAddress, toAddress, body, attachments, validityMs } = submission;
   return {
     to: toAddress,
-    ...(MESSAGING_SERVICE.test(fromAddress) ? { messagingServiceSid: fromAddress } : { from: fromAddress }),
+    from: fromAddress,
     ...(body === '' ? {} : { body }),
     ...(attachments.length === 0 ? {} : { mediaUrl: attachments.map(({ url }) => url) }),
     ...(publicUrl === '' ? {} : { statusCallback: statusCallbackOf(publicUrl, submission) }),
@@ -73,17 +71,16 @@ function refusalOf(error: unknown): Refusal {
     : { code: '', text: '', blamesMessage: false };
 }
 
-const isSame = (lost: LostSubmission, { body, to, from, messagingServiceSid }: MessageInstance): boolean =>
-  body === lost.body && to === lost.toAddress && (from === lost.fromAddress || messagingServiceSid === lost.fromAddress);
+const isSame = (lost: LostSubmission, { body, to, from }: MessageInstance): boolean =>
+  body === lost.body && to === lost.toAddress && from === lost.fromAddress;
 
 /** By creation, since what still waits at Twilio has no time of sending and would be missing from a list filtered by it. */
 async function find(messages: MessageListInstance, lost: LostSubmission): Promise<LookupOutcome> {
   const sinceMs = lost.startedAt.getTime() - CLOCK_SKEW_MS;
-  const from = MESSAGING_SERVICE.test(lost.fromAddress) ? {} : { from: lost.fromAddress };
   const found: { readonly sid: string; readonly createdMs: number }[] = [];
   let page: MessagePage | undefined = await messages.page({
     to: lost.toAddress,
-    ...from,
+    from: lost.fromAddress,
     pageSize: LOOK_UP_PAGE_SIZE,
   });
   let isWhole = false;

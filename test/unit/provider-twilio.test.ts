@@ -56,12 +56,6 @@ describe('an SMS', () => {
     expect((await formSentFor(sms({ validityMs }))).get('ValidityPeriod')).toBe(seconds);
   });
 
-  it('from a messaging service names it instead of a number', async () => {
-    const fromAddress = `MG${'a'.repeat(32)}`;
-    const form = await formSentFor(sms({ fromAddress }));
-    expect([form.get('MessagingServiceSid'), form.has('From')]).toEqual([fromAddress, false]);
-  });
-
   it('is sent to the path of an API that has one', async () => {
     await using server = await accepting();
     using world = await providerWorld('twilio', `${server.url}/twilio`);
