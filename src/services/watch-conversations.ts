@@ -2,6 +2,7 @@ import type { ConversationFilter, Cursor, PageRequest, Reads } from '../domain/p
 import { conversationMatcher, deletedMatcher } from '../domain/view-filters.ts';
 import { activeAtMsOf, type ConversationView } from '../domain/views.ts';
 import type { ConversationLogEntry, DeletedConversation, LogReader } from '../domain/watch-ports.ts';
+import { jsonLength } from './watch-held.ts';
 import type { WatchTools } from './watch-hub.ts';
 import { createWatch, type WatchItem, type WatchRequest } from './watch-stream.ts';
 import type { Logged } from './watch-subscriber.ts';
@@ -17,8 +18,12 @@ export interface WatchConversationsParts extends WatchTools {
   readonly reads: Pick<Reads, 'findConversations' | 'listConversations'>;
 }
 
-/** What a conversation takes, with some meta_data. */
+/** What a conversation takes beside its meta_data. */
 const CONVERSATION_BYTES = 2_000;
+
+function bytesOf(change: ConversationChange): number {
+  return CONVERSATION_BYTES + (change.kind === 'present' ? jsonLength(change.conversation.metaData) : 0);
+}
 
 function cursorOf(change: ConversationChange): Cursor {
   if (change.kind === 'deleted') throw new Error('no list has a deleted row');
@@ -40,11 +45,11 @@ export function createWatchConversations({ reads, ...parts }: WatchConversations
     const present = latest.filter(({ deleted }) => deleted === undefined).map(({ conversationId }) => conversationId);
     const found = present.length === 0 ? new Map<string, ConversationView>() : (await reads.findConversations(present)).value;
     return latest.flatMap(({ place, conversationId, deleted }): Logged<ConversationChange>[] => {
-      const logged = { place, bytes: CONVERSATION_BYTES };
-      if (deleted !== undefined) return [{ ...logged, change: { kind: 'deleted', deleted } }];
+      const logged = (change: ConversationChange) => [{ place, change, bytes: bytesOf(change) }];
+      if (deleted !== undefined) return logged({ kind: 'deleted', deleted });
       const conversation = found.get(conversationId);
       // Deleted since; an entry that says so follows.
-      return conversation === undefined ? [] : [{ ...logged, change: { kind: 'present', conversation } }];
+      return conversation === undefined ? [] : logged({ kind: 'present', conversation });
     });
   }
 
@@ -62,6 +67,7 @@ export function createWatchConversations({ reads, ...parts }: WatchConversations
         matches: (change: ConversationChange) =>
           change.kind === 'deleted' ? isDeletedMatch(change.deleted) : isMatch(change.conversation),
         cursorOf,
+        bytesOf,
         async list(page: PageRequest) {
           const { items, ...rest } = await reads.listConversations(filter, page);
           return { ...rest, items: items.map((conversation): ConversationChange => ({ kind: 'present', conversation })) };

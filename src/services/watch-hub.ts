@@ -5,8 +5,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { DomainError } from '../domain/errors.ts';
 import { isAfter, type LogPlace, type Placed } from '../domain/log-place.ts';
-import type { LogMoment, LogOrigin, LogPage, LogReader } from '../domain/watch-ports.ts';
+import type { LogMoment, LogOrigin, LogReader } from '../domain/watch-ports.ts';
 import { createSlots } from './slots.ts';
+import { firstHeld, MAX_HELD } from './watch-held.ts';
 import { verifyPlace } from './watch-position.ts';
 import { type Interest, type Logged, WatchSubscriber } from './watch-subscriber.ts';
 
@@ -43,7 +44,7 @@ export const OUTAGE_PATIENCE_MS = 30_000;
 export const RETRY_MS = 500;
 /** Of the shared reader. */
 const TAIL_ROWS = 200;
-/** Of a stream by itself. */
+/** Of a stream by itself: entries, which are small. It loads the rows of MAX_HELD at most. */
 const OWN_ROWS = 100;
 /** After a restart all streams come back at once, and the database has other work too. */
 const OWN_READS_AT_ONCE = 4;
@@ -122,13 +123,15 @@ export class WatchHub<Entry extends Placed, Change> {
     return this.#slots(async () => {
       const page = await this.#parts.log.read(place, OWN_ROWS);
       const verified = await verifyPlace(this.#parts.log, origin, place, page);
-      const changes = await this.#changesIn(page, (entry) => interest.wants(entry));
-      return {
-        changes: changes.filter(({ change }) => interest.matches(change)),
-        next: page.next,
-        moment: page.isFull ? undefined : page,
-        origin: verified,
-      };
+      const wanted = page.entries.filter((entry) => interest.wants(entry));
+      const loaded = wanted.slice(0, MAX_HELD);
+      const matching = (await this.#changesOf(loaded)).filter(({ change }) => interest.matches(change));
+      const changes = firstHeld(matching, ({ bytes }) => bytes);
+      // Where it stops before the end of the page.
+      const stop = changes.length < matching.length ? changes.at(-1) : loaded.length < wanted.length ? loaded.at(-1) : undefined;
+      const { origin: now, horizon, begin } = page;
+      const moment = page.isFull || stop !== undefined ? undefined : { origin: now, horizon, begin };
+      return { changes, next: stop?.place ?? page.next, moment, origin: verified };
     });
   }
 
@@ -150,9 +153,8 @@ export class WatchHub<Entry extends Placed, Change> {
     if (this.#live.size === 0) this.#tail = undefined;
   }
 
-  async #changesIn({ entries }: LogPage<Entry>, isWanted: (entry: Entry) => boolean): Promise<readonly Logged<Change>[]> {
-    const wanted = entries.filter(isWanted);
-    return wanted.length === 0 ? [] : this.#parts.changesOf(wanted);
+  async #changesOf(entries: readonly Entry[]): Promise<readonly Logged<Change>[]> {
+    return entries.length === 0 ? [] : this.#parts.changesOf(entries);
   }
 
   async #run(): Promise<void> {
@@ -204,7 +206,7 @@ export class WatchHub<Entry extends Placed, Change> {
       for (const { interest } of this.#live) if (interest.wants(entry)) return true;
       return false;
     };
-    const changes = await this.#changesIn(page, isWanted);
+    const changes = await this.#changesOf(page.entries.filter(isWanted));
     // All have left meanwhile, and maybe others have come.
     if (this.#tail !== tail) return false;
     for (const subscriber of this.#live) {

@@ -2,6 +2,7 @@ import type { Cursor, MessageFilter, Reads } from '../domain/ports.ts';
 import { messageMatcher } from '../domain/view-filters.ts';
 import { createdAtMsOf, type MessageEventView, type MessageView } from '../domain/views.ts';
 import type { LogReader, MessageLogEntry } from '../domain/watch-ports.ts';
+import { jsonLength } from './watch-held.ts';
 import type { WatchTools } from './watch-hub.ts';
 import { createWatch, type WatchItem, type WatchRequest } from './watch-stream.ts';
 import type { Logged } from './watch-subscriber.ts';
@@ -22,10 +23,11 @@ export interface WatchMessagesParts extends WatchTools {
   readonly reads: Pick<Reads, 'findMessages' | 'listMessages'>;
 }
 
-/** What a message takes beside its texts. */
+/** What a message takes beside its texts and meta_data. */
 const MESSAGE_BYTES = 2_000;
 
-const bytesOf = ({ body, email }: MessageView): number => MESSAGE_BYTES + body.length + (email?.htmlBody.length ?? 0);
+const bytesOf = ({ body, email, metaData }: MessageView): number =>
+  MESSAGE_BYTES + body.length + (email?.htmlBody.length ?? 0) + jsonLength(metaData);
 
 const cursorOf = ({ message }: MessageChange): Cursor => ({ key: new Date(createdAtMsOf(message)).toISOString(), id: message.id });
 
@@ -52,6 +54,7 @@ export function createWatchMessages({ reads, ...parts }: WatchMessagesParts) {
         wants: ({ conversationId }: MessageLogEntry) => conversationIds.size === 0 || conversationIds.has(conversationId),
         matches: ({ message }: MessageChange) => isMatch(message),
         cursorOf,
+        bytesOf: ({ message }: MessageChange) => bytesOf(message),
         async list(page: Parameters<Reads['listMessages']>[1]) {
           const { items, ...rest } = await reads.listMessages(filter, page);
           return { ...rest, items: items.map((message): MessageChange => ({ message, event: undefined })) };

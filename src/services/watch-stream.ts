@@ -2,6 +2,7 @@
 import type { Placed } from '../domain/log-place.ts';
 import type { Cursor, Page, PageRequest } from '../domain/ports.ts';
 import type { LogOrigin } from '../domain/watch-ports.ts';
+import { firstHeld, MAX_HELD } from './watch-held.ts';
 import { isAway, OUTAGE_PATIENCE_MS, RETRY_MS, WatchHub, type WatchHubParts } from './watch-hub.ts';
 import { verifyPlace, type WatchPosition } from './watch-position.ts';
 import type { Interest, WatchSubscriber } from './watch-subscriber.ts';
@@ -26,6 +27,8 @@ export interface WatchQuery<Entry, Change> extends Interest<Entry, Change>, Omit
   list(page: PageRequest): Promise<Page<Change>>;
   /** Where the list goes on after this row. */
   cursorOf(change: Change): Cursor;
+  /** About as much memory as it takes. */
+  bytesOf(change: Change): number;
 }
 
 export interface Watch<Entry, Change> {
@@ -39,8 +42,6 @@ export interface Watch<Entry, Change> {
    */
   stream(query: WatchQuery<Entry, Change>, signal: AbortSignal): AsyncGenerator<WatchItem<Change>>;
 }
-
-const LIST_ROWS = 100;
 
 const progress = (position: WatchPosition, isInitialStateComplete: boolean) =>
   ({ kind: 'progress', isInitialStateComplete, position }) as const;
@@ -68,20 +69,28 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
     return { ...from, origin: await verifyPlace(log, from.origin, from.place, tail) };
   }
 
+  /** As many of the rows that match now as may be held. */
+  async function listed({ list, cursorOf, bytesOf }: WatchQuery<Entry, Change>, after: Cursor | undefined): Promise<Page<Change>> {
+    const page = await list({ size: MAX_HELD, ...(after === undefined ? {} : { after }) });
+    const items = firstHeld(page.items, bytesOf);
+    const last = items.at(-1);
+    return last === undefined || items.length === page.items.length ? page : { items, next: cursorOf(last) };
+  }
+
   /** What changes meanwhile comes afterwards, because the place was taken before. */
   async function* initialState(
-    { list, cursorOf }: WatchQuery<Entry, Change>,
+    query: WatchQuery<Entry, Change>,
     begun: WatchPosition,
     subscriber: WatchSubscriber<Entry, Change>,
     signal: AbortSignal,
   ): AsyncGenerator<WatchItem<Change>> {
     let after = begun.listed;
     do {
-      const request: PageRequest = after === undefined ? { size: LIST_ROWS } : { size: LIST_ROWS, after };
-      const page = await patiently(() => hub.own(() => list(request)), signal);
+      const from = after;
+      const page = await patiently(() => hub.own(() => listed(query, from)), signal);
       for (const change of page.items) {
         subscriber.check();
-        yield { kind: 'change', change, position: { ...begun, listed: cursorOf(change) } };
+        yield { kind: 'change', change, position: { ...begun, listed: query.cursorOf(change) } };
       }
       after = page.next;
     } while (after !== undefined);

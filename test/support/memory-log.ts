@@ -8,6 +8,7 @@ import { createWatch, type Watch, type WatchItem, type WatchQuery } from '../../
 export interface MemoryEntry {
   readonly place: LogPlace;
   readonly topic: string;
+  readonly bytes: number;
 }
 
 export interface MemoryLog extends LogReader<MemoryEntry> {
@@ -17,6 +18,8 @@ export interface MemoryLog extends LogReader<MemoryEntry> {
   /** So many have been asked for. */
   reads: number;
   isAway: boolean;
+  /** What the changes of entries to come take. */
+  bytes: number;
   /** What a failover has lost. */
   readonly lost: Set<bigint>;
   /** Writes an entry, final at once unless told otherwise. */
@@ -46,9 +49,10 @@ export function createMemoryLog(turn: Turn = async () => undefined): MemoryLog {
     moment: { origin: { database: '1.1', timeline: '00000001' }, horizon: 1n, begin: LOG_START },
     reads: 0,
     isAway: false,
+    bytes: 1,
     lost: new Set(),
     append(topic, isFinal = true) {
-      const entry = { place: { frontier: next, position: next }, topic };
+      const entry = { place: { frontier: next, position: next }, topic, bytes: log.bytes };
       next += 1n;
       entries.push(entry);
       if (isFinal) log.makeFinal();
@@ -85,7 +89,7 @@ export function createWatchWorld(turn: Turn = () => new Promise(setImmediate), p
     log,
     async changesOf(entries) {
       await turn();
-      return entries.map((entry) => ({ place: entry.place, change: entry, bytes: 1 }));
+      return entries.map((entry) => ({ place: entry.place, change: entry, bytes: entry.bytes }));
     },
     nowMs: () => now,
     async wait(ms) {
@@ -116,6 +120,7 @@ export function queryOf(query: Partial<WatchQuery<MemoryEntry, MemoryEntry>> = {
     matches: isWanted,
     list: async () => ({ items: [] }),
     cursorOf: ({ place }) => ({ key: String(place.position), id: '' }),
+    bytesOf: ({ bytes }) => bytes,
     ...query,
   } satisfies WatchQuery<MemoryEntry, MemoryEntry>;
 }
@@ -124,3 +129,26 @@ export function queryOf(query: Partial<WatchQuery<MemoryEntry, MemoryEntry>> = {
 export function numbersIn(items: readonly WatchItem<MemoryEntry>[]): readonly number[] {
   return items.flatMap((item) => (item.kind === 'change' ? [Number(item.change.place.position)] : []));
 }
+
+export const breathe = () => new Promise(setImmediate);
+
+/** Resolves when the fact holds; no time passes on the world's clock for it. */
+export async function until(fact: () => boolean): Promise<void> {
+  for (let turns = 0; turns < 200_000; turns += 1) {
+    if (fact()) return;
+    await breathe();
+  }
+  throw new Error('it does not come true');
+}
+
+/** A caller who reads at once. */
+export function follow({ watch }: WatchWorld, query: WatchQuery<MemoryEntry, MemoryEntry>) {
+  const items: WatchItem<MemoryEntry>[] = [];
+  const leaving = new AbortController();
+  const ended = (async () => {
+    for await (const item of watch.stream(query, leaving.signal)) items.push(item);
+  })().catch((error: unknown) => error);
+  return { items, leave: () => leaving.abort(), ended };
+}
+
+export const begun = (items: readonly WatchItem<MemoryEntry>[]) => until(() => items.length > 0);

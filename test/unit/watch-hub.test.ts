@@ -2,33 +2,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { describe, expect, it } from 'vitest';
 import type { WatchPosition } from '../../src/services/watch-position.ts';
-import type { WatchItem } from '../../src/services/watch-stream.ts';
-import { createWatchWorld, type MemoryEntry, numbersIn, queryOf, type WatchWorld } from '../support/memory-log.ts';
+import { begun, breathe, createWatchWorld, follow, numbersIn, queryOf, until, type WatchWorld } from '../support/memory-log.ts';
 import { between, pick, type Random, seededRandom } from '../support/seeded-random.ts';
-
-type Item = WatchItem<MemoryEntry>;
-
-const breathe = () => new Promise(setImmediate);
-
-async function until(fact: () => boolean): Promise<void> {
-  for (let turns = 0; turns < 200_000; turns += 1) {
-    if (fact()) return;
-    await breathe();
-  }
-  throw new Error('it does not come true');
-}
-
-/** A caller who reads at once. */
-function follow({ watch }: WatchWorld, query: Parameters<typeof watch.stream>[0]) {
-  const items: Item[] = [];
-  const leaving = new AbortController();
-  const ended = (async () => {
-    for await (const item of watch.stream(query, leaving.signal)) items.push(item);
-  })().catch((error: unknown) => error);
-  return { items, leave: () => leaving.abort(), ended };
-}
-
-const begun = (items: readonly Item[]) => until(() => items.length > 0);
 
 describe('a stream', () => {
   it('costs nothing while there is none, and as much as one when there are many', async () => {
