@@ -21,6 +21,7 @@ export type ErrorCode =
   | 'not_retryable'
   | 'conversation_exists'
   | 'storage_unavailable'
+  | 'too_many_streams'
   | 'draining'
   | 'deadline_exceeded'
   | 'cache_off'

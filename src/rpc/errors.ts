@@ -28,6 +28,7 @@ const GRPC_CODE = {
   participants_mismatch: Code.FailedPrecondition,
   not_retryable: Code.FailedPrecondition,
   storage_unavailable: Code.Unavailable,
+  too_many_streams: Code.ResourceExhausted,
   draining: Code.Unavailable,
   deadline_exceeded: Code.DeadlineExceeded,
   cache_off: Code.FailedPrecondition,
@@ -40,7 +41,12 @@ const GRPC_CODE = {
 } satisfies Record<Reason, Code>;
 
 /** How long a caller should wait before it tries again; only for failures that pass by themselves. */
-const RETRY_AFTER_MS: Partial<Record<Reason, number>> = { storage_unavailable: 1_000, draining: 100, cache_unavailable: 1_000 };
+const RETRY_AFTER_MS: Partial<Record<Reason, number>> = {
+  storage_unavailable: 1_000,
+  too_many_streams: 1_000,
+  draining: 100,
+  cache_unavailable: 1_000,
+};
 
 const RESOURCE: Partial<Record<Reason, string>> = {
   message_not_found: 'messaging.v1.Message',

@@ -46,10 +46,16 @@ export const RETRY_MS = 500;
 const TAIL_ROWS = 200;
 /** Of a stream by itself: entries, which are small. It loads the rows of MAX_HELD at most. */
 const OWN_ROWS = 100;
+/** Of each kind in one process. What its caller does not read makes each of them large; see ARCHITECTURE.md, watching. */
+const MAX_STREAMS = 10_000;
 /** After a restart all streams come back at once, and the database has other work too. */
 const OWN_READS_AT_ONCE = 4;
 
 const draining = () => new DomainError('draining', 'this server is shutting down; resume with another one');
+
+function tooManyStreams(limit: number): DomainError {
+  return new DomainError('too_many_streams', `${limit} watches are open here; call another server`, { metadata: { limit: String(limit) } });
+}
 
 export function isAway(error: unknown): boolean {
   return error instanceof DomainError && error.code === 'storage_unavailable';
@@ -66,6 +72,7 @@ interface Tail {
 
 export class WatchHub<Entry extends Placed, Change> {
   readonly #parts: WatchHubParts<Entry, Change>;
+  readonly #maxStreams: number;
   readonly #all = new Set<WatchSubscriber<Entry, Change>>();
   readonly #live = new Set<WatchSubscriber<Entry, Change>>();
   /** Those that have become live since the page that is being worked on was read. */
@@ -79,8 +86,9 @@ export class WatchHub<Entry extends Placed, Change> {
   #isRunning = false;
   #polling: Promise<void> | undefined;
 
-  constructor(parts: WatchHubParts<Entry, Change>) {
+  constructor(parts: WatchHubParts<Entry, Change>, maxStreams = MAX_STREAMS) {
     this.#parts = parts;
+    this.#maxStreams = maxStreams;
   }
 
   /** Open streams. */
@@ -94,11 +102,15 @@ export class WatchHub<Entry extends Placed, Change> {
     for (const subscriber of this.#all) subscriber.fail(draining());
   }
 
-  /** Until `leave`, or `signal`: a caller who goes away while it is being written to never asks for more. Throws draining. */
-  subscribe(interest: Interest<Entry, Change>, place: LogPlace, signal: AbortSignal): WatchSubscriber<Entry, Change> {
+  /**
+   * Until `leave`, or `signal`: a caller who goes away while it is being written to never asks for more. Throws draining,
+   * too_many_streams.
+   */
+  subscribe(interest: Interest<Entry, Change>, signal: AbortSignal): WatchSubscriber<Entry, Change> {
     if (this.#closing.signal.aborted) throw draining();
     signal.throwIfAborted();
-    const subscriber = new WatchSubscriber(interest, place);
+    if (this.#all.size >= this.#maxStreams) throw tooManyStreams(this.#maxStreams);
+    const subscriber = new WatchSubscriber(interest);
     this.#all.add(subscriber);
     signal.addEventListener('abort', () => {
       subscriber.fail(signal.reason);

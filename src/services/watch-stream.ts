@@ -37,7 +37,7 @@ export interface Watch<Entry, Change> {
   /** Ends all streams with draining. */
   close(): void;
   /**
-   * Never ends by itself. Throws draining, resume_token_invalid, resume_token_expired, storage_unavailable when PostgreSQL cannot be
+   * Never ends by itself. Throws draining, too_many_streams, resume_token_invalid, resume_token_expired, storage_unavailable when PostgreSQL cannot be
    * reached at first or later on for half a minute, and the reason of `signal`.
    */
   stream(query: WatchQuery<Entry, Change>, signal: AbortSignal): AsyncGenerator<WatchItem<Change>>;
@@ -46,9 +46,10 @@ export interface Watch<Entry, Change> {
 const progress = (position: WatchPosition, isInitialStateComplete: boolean) =>
   ({ kind: 'progress', isInitialStateComplete, position }) as const;
 
-export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<Entry, Change>): Watch<Entry, Change> {
+/** `maxStreams`: open at once. */
+export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<Entry, Change>, maxStreams?: number): Watch<Entry, Change> {
   const { log, nowMs, wait } = parts;
-  const hub = new WatchHub(parts);
+  const hub = new WatchHub(parts, maxStreams);
 
   async function patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
     const sinceMs = nowMs();
@@ -138,9 +139,10 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
     size: () => hub.size,
     close: () => hub.close(),
     async *stream(query, signal) {
-      const begun = await beginningOf(query.from);
-      const subscriber = hub.subscribe(query, begun.place, signal);
+      const subscriber = hub.subscribe(query, signal);
       try {
+        const begun = await beginningOf(query.from);
+        subscriber.advanceTo(begun.place);
         const isInitial = query.from === 'initial_state' || begun.listed !== undefined;
         if (isInitial) yield* initialState(query, begun, subscriber, signal);
         // Without one, a first sign of life is due at once: the caller learns that the stream has begun, and gets a token.

@@ -1,4 +1,4 @@
-import { isAfter, type LogPlace, latestOf, type Placed } from '../domain/log-place.ts';
+import { isAfter, LOG_START, type LogPlace, latestOf, type Placed } from '../domain/log-place.ts';
 
 /** A change with its place in the log. Subscribers share it. */
 export interface Logged<Change> extends Placed {
@@ -21,7 +21,7 @@ const MAX_WAITING_BYTES = 4 * 1_024 * 1_024;
 /** One stream as the hub sees it: either live, then changes are pushed to it, or behind, then it reads the log by itself. */
 export class WatchSubscriber<Entry, Change> {
   readonly interest: Interest<Entry, Change>;
-  #place: LogPlace;
+  #place: LogPlace = LOG_START;
   /** The hub's place; undefined while behind. */
   #live: (() => LogPlace | undefined) | undefined;
   #waiting: Logged<Change>[] = [];
@@ -30,9 +30,8 @@ export class WatchSubscriber<Entry, Change> {
   #wake: (() => void) | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
 
-  constructor(interest: Interest<Entry, Change>, place: LogPlace) {
+  constructor(interest: Interest<Entry, Change>) {
     this.interest = interest;
-    this.#place = place;
   }
 
   /** All up to here has been handed out or was not asked for. */

@@ -29,6 +29,8 @@ export interface MemoryLog extends LogReader<MemoryEntry> {
 
 export type Turn = () => Promise<void>;
 
+export const breathe: Turn = () => new Promise(setImmediate);
+
 /** `turn`: what passes before a reader is answered. */
 export function createMemoryLog(turn: Turn = async () => undefined): MemoryLog {
   const entries: MemoryEntry[] = [];
@@ -80,8 +82,15 @@ export interface WatchWorld {
   nowMs(): number;
 }
 
-/** `turn` passes with every answer, `pause` with every wait, which moves the clock. */
-export function createWatchWorld(turn: Turn = () => new Promise(setImmediate), pause = turn): WatchWorld {
+export interface WatchWorldOptions {
+  /** Passes with every answer. */
+  readonly turn?: Turn;
+  /** Passes with every wait, which moves the clock; `turn` unless given. */
+  readonly pause?: Turn;
+  readonly maxStreams?: number;
+}
+
+export function createWatchWorld({ turn = breathe, pause = turn, maxStreams }: WatchWorldOptions = {}): WatchWorld {
   const log = createMemoryLog(turn);
   let now = 0;
   let fallen = 0;
@@ -104,7 +113,7 @@ export function createWatchWorld(turn: Turn = () => new Promise(setImmediate), p
   };
   return {
     log,
-    watch: createWatch(parts),
+    watch: createWatch(parts, maxStreams),
     fallen: () => fallen,
     nowMs: () => now,
   };
@@ -129,8 +138,6 @@ export function queryOf(query: Partial<WatchQuery<MemoryEntry, MemoryEntry>> = {
 export function numbersIn(items: readonly WatchItem<MemoryEntry>[]): readonly number[] {
   return items.flatMap((item) => (item.kind === 'change' ? [Number(item.change.place.position)] : []));
 }
-
-export const breathe = () => new Promise(setImmediate);
 
 /** Resolves when the fact holds; no time passes on the world's clock for it. */
 export async function until(fact: () => boolean): Promise<void> {

@@ -50,6 +50,12 @@ describe('a stream of answers', () => {
     expect(failureIn(answer)).toMatchObject({ code: 'OutOfRange', reason: 'RESUME_TOKEN_EXPIRED' });
   });
 
+  it('is refused when it is one too many, and told when to try again', async () => {
+    const refusal = new DomainError('too_many_streams', 'too many', { metadata: { limit: '2' } });
+    const refused = { code: 'ResourceExhausted', reason: 'TOO_MANY_STREAMS', metadata: { limit: '2' }, retryAfterMs: 1_000 };
+    expect(failureIn(await on.askStream(items(0, failing(refusal))))).toMatchObject(refused);
+  });
+
   it('fails by a bug without telling of it', async () => {
     const answer = await on.askStream(items(1, failing(new Error('inside'))));
     expect(failureIn(answer)).toMatchObject({ code: 'Internal', message: 'internal error' });

@@ -248,7 +248,7 @@ describe('in any order of events', () => {
     const turns = (most: number) => async () => {
       for (let left = between(random, 0, most); left > 0; left -= 1) await breathe();
     };
-    const world = createWatchWorld(turns(6), turns(pick(random, [6, 60])));
+    const world = createWatchWorld({ turn: turns(6), pause: turns(pick(random, [6, 60])) });
     let isLast = false;
     // What nobody who is live asks for is not even loaded, so who asks for what matters.
     const interests = pick(random, [

@@ -101,7 +101,7 @@ describe('a stream whose caller does not read', () => {
     let fell = 0;
     const watch = createWatchConversations({
       nowMs: () => 0,
-      wait: async () => void (await breathe()),
+      wait: breathe,
       random: () => 0.5,
       onFallenBehind: () => {
         fell += 1;
@@ -133,5 +133,28 @@ describe('a stream whose caller does not read', () => {
     for (let turns = 0; turns < 100; turns += 1) await breathe();
     expect(fell).toBe(fallen);
     leaving.abort();
+  });
+});
+
+describe('streams above the limit', () => {
+  it('are refused until others are over, those that have not begun included', async () => {
+    const world = createWatchWorld({ maxStreams: 2 });
+    const [one, other] = [await slow(world), follow(world, queryOf())];
+    const { reads } = world.log;
+    expect(await follow(world, queryOf()).ended).toMatchObject({ code: 'too_many_streams', metadata: { limit: '2' } });
+    expect(world.log.reads).toBe(reads);
+    other.leave();
+    await other.ended;
+    const next = await slow(world);
+    expect(world.watch.size()).toBe(2);
+    for (const { leave } of [one, next]) await leave();
+  });
+
+  it('are refused no more when one is over whose caller has left while it was written to', async () => {
+    const world = createWatchWorld({ maxStreams: 1 });
+    const leaving = new AbortController();
+    await world.watch.stream(queryOf(), leaving.signal).next();
+    leaving.abort();
+    await (await slow(world)).leave();
   });
 });

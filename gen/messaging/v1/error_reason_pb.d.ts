@@ -247,6 +247,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_WEBHOOK_REQUEST_NOT_FOUND = 32;
    */
   WEBHOOK_REQUEST_NOT_FOUND = 32,
+
+  /**
+   * RESOURCE_EXHAUSTED with RetryInfo. So many watches are open in this process; call another replica. Metadata: limit.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_STREAMS = 33;
+   */
+  TOO_MANY_STREAMS = 33,
 }
 
 /**
