@@ -2,8 +2,11 @@ import { DomainError } from '../domain/errors.ts';
 
 /** Node and pg codes of a server that cannot be reached or went away. */
 const NETWORK_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'EAI_AGAIN', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENOENT']);
-/** 08 connection, 53 too many resources, 57P shutdown and 57014 statement timeout, 55P03 lock timeout, 25P0x session timeouts, 25006 read-only stand-by. */
-const UNAVAILABLE_SQLSTATE = /^(08...|53...|57P0.|57014|55P03|25P0[34]|25006|3D000|28...)$/;
+/**
+ * 08 connection, 53 too many resources, 57P shutdown and 57014 statement timeout, 55P03 lock timeout, 25P0x session timeouts, 25006
+ * read-only standby, 55000 what a standby cannot tell: the place in the write-ahead log, which watches ask for.
+ */
+const UNAVAILABLE_SQLSTATE = /^(08...|53...|57P0.|57014|55000|55P03|25P0[34]|25006|3D000|28...)$/;
 const REPEATABLE_SQLSTATE = new Set(['40001', '40P01']);
 const LOST_CONNECTION =
   /connection terminated|timeout exceeded when trying to connect|connection timeout|query read timeout|client has encountered a connection error|cannot use a pool|connection ended/i;
