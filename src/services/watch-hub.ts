@@ -77,7 +77,7 @@ export class WatchHub<Entry extends Placed, Change> {
   readonly #live = new Set<WatchSubscriber<Entry, Change>>();
   /** Those that have become live since the page that is being worked on was read. */
   readonly #fresh = new Set<WatchSubscriber<Entry, Change>>();
-  readonly #slots = createSlots(OWN_READS_AT_ONCE);
+  readonly #slots = createSlots(OWN_READS_AT_ONCE, isAway);
   readonly #closing = new AbortController();
   /** The shared reader belongs to no call: its spans must not end up in the trace of whoever came first. */
   readonly #apart = AsyncLocalStorage.snapshot();
@@ -125,14 +125,15 @@ export class WatchHub<Entry extends Placed, Change> {
     this.#putBehind(subscriber);
   }
 
-  /** For everything that streams read by themselves. */
-  async own<T>(work: () => Promise<T>): Promise<T> {
-    return this.#slots(work);
+  /** For everything that a stream reads by itself. Throws what the stream is to end with, storage_unavailable in an outage. */
+  async own<T>({ ended }: WatchSubscriber<Entry, Change>, work: () => Promise<T>): Promise<T> {
+    return this.#slots(work, ended);
   }
 
-  /** Reads on for a stream that is behind. Throws as verifyPlace does. */
-  async readOn({ interest, place }: WatchSubscriber<Entry, Change>, origin: LogOrigin): Promise<OwnPage<Change>> {
-    return this.#slots(async () => {
+  /** Reads on for a stream that is behind. Throws as verifyPlace and `own` do. */
+  async readOn(subscriber: WatchSubscriber<Entry, Change>, origin: LogOrigin): Promise<OwnPage<Change>> {
+    const { interest, place } = subscriber;
+    return this.own(subscriber, async () => {
       const page = await this.#parts.log.read(place, OWN_ROWS);
       const verified = await verifyPlace(this.#parts.log, origin, place, page);
       const wanted = page.entries.filter((entry) => interest.wants(entry));

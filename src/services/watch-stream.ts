@@ -64,8 +64,8 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
     }
   }
 
-  async function beginningOf(from: WatchQuery<Entry, Change>['from']): Promise<WatchPosition> {
-    const tail = await hub.own(() => log.tail());
+  async function beginningOf(from: WatchQuery<Entry, Change>['from'], subscriber: WatchSubscriber<Entry, Change>): Promise<WatchPosition> {
+    const tail = await hub.own(subscriber, () => log.tail());
     if (typeof from === 'string') return { origin: tail.origin, place: tail.end, listed: undefined };
     return { ...from, origin: await verifyPlace(log, from.origin, from.place, tail) };
   }
@@ -88,7 +88,7 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
     let after = begun.listed;
     do {
       const from = after;
-      const page = await patiently(() => hub.own(() => listed(query, from)), signal);
+      const page = await patiently(() => hub.own(subscriber, () => listed(query, from)), signal);
       for (const change of page.items) {
         subscriber.check();
         yield { kind: 'change', change, position: { ...begun, listed: query.cursorOf(change) } };
@@ -141,7 +141,7 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
     async *stream(query, signal) {
       const subscriber = hub.subscribe(query, signal);
       try {
-        const begun = await beginningOf(query.from);
+        const begun = await beginningOf(query.from, subscriber);
         subscriber.advanceTo(begun.place);
         const isInitial = query.from === 'initial_state' || begun.listed !== undefined;
         if (isInitial) yield* initialState(query, begun, subscriber, signal);

@@ -26,7 +26,7 @@ export class WatchSubscriber<Entry, Change> {
   #live: (() => LogPlace | undefined) | undefined;
   #waiting: Logged<Change>[] = [];
   #waitingBytes = 0;
-  #failure: { readonly error: unknown } | undefined;
+  readonly #ending = new AbortController();
   #wake: (() => void) | undefined;
   #dueMs = Number.POSITIVE_INFINITY;
 
@@ -44,9 +44,14 @@ export class WatchSubscriber<Entry, Change> {
     return this.#live !== undefined;
   }
 
+  /** Aborted with what the stream is to end with. */
+  get ended(): AbortSignal {
+    return this.#ending.signal;
+  }
+
   /** Throws what the stream is to end with. */
   check(): void {
-    if (this.#failure !== undefined) throw this.#failure.error;
+    this.ended.throwIfAborted();
   }
 
   /** For a stream that reads by itself. */
@@ -92,7 +97,7 @@ export class WatchSubscriber<Entry, Change> {
 
   /** Resolves when something has come, the stream is behind or failed, or it is `dueMs` on the hub's clock. */
   async arrival(dueMs: number): Promise<void> {
-    if (!this.#isDrained() || !this.isLive || this.#failure !== undefined) return;
+    if (!this.#isDrained() || !this.isLive || this.ended.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
     this.#dueMs = dueMs;
@@ -104,7 +109,7 @@ export class WatchSubscriber<Entry, Change> {
   }
 
   fail(error: unknown): void {
-    this.#failure ??= { error };
+    this.#ending.abort(error);
     this.#rouse();
   }
 

@@ -111,50 +111,6 @@ describe('a stream', () => {
   });
 });
 
-describe('a database that is away', () => {
-  it.each([5_000, 25_000])('for %i ms interrupts nothing: streams go on without loss', async (awayMs) => {
-    const world = createWatchWorld();
-    const { items, leave } = follow(world, queryOf({ progressIntervalMs: 1_000 }));
-    const behind = world.watch.stream(queryOf(), new AbortController().signal);
-    await begun(items);
-    await behind.next();
-    world.log.append('a');
-    await until(() => numbersIn(items).length === 1);
-    world.log.isAway = true;
-    world.log.append('a');
-    const ms = world.nowMs();
-    const next = behind.next();
-    const told = items.length;
-    await until(() => world.nowMs() > ms + awayMs);
-    // It is alive, and says so.
-    expect(items.length - told).toBeGreaterThan(awayMs / 1_000 - 3);
-    expect(numbersIn(items)).toEqual([1]);
-    world.log.isAway = false;
-    await until(() => numbersIn(items).length === 2);
-    expect((await next).value).toMatchObject({ kind: 'change' });
-    leave();
-    await behind.return(undefined);
-  });
-
-  it('for more than half a minute ends streams with storage_unavailable', async () => {
-    const world = createWatchWorld();
-    const streams = [follow(world, queryOf()), follow(world, queryOf({}, ['a']))];
-    for (const { items } of streams) await begun(items);
-    world.log.isAway = true;
-    for (const { ended } of streams) expect(await ended).toMatchObject({ code: 'storage_unavailable' });
-    expect(world.nowMs()).toBeGreaterThan(29_000);
-    expect(world.nowMs()).toBeLessThan(40_000);
-    expect(world.watch.size()).toBe(0);
-  });
-
-  it('refuses a new stream at once', async () => {
-    const world = createWatchWorld();
-    world.log.isAway = true;
-    expect(await follow(world, queryOf()).ended).toMatchObject({ code: 'storage_unavailable' });
-    expect(world.nowMs()).toBeLessThan(1_000);
-  });
-});
-
 describe('a resumed stream', () => {
   async function positions(world: WatchWorld, count: number): Promise<readonly WatchPosition[]> {
     const { items, leave } = follow(world, queryOf());

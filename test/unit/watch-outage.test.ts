@@ -1,0 +1,68 @@
+/** Streams while the log cannot be read: what goes on, what ends, and what waits for how long. */
+import { describe, expect, it } from 'vitest';
+import { DomainError } from '../../src/domain/errors.ts';
+import { begun, createWatchWorld, follow, numbersIn, queryOf, until } from '../support/memory-log.ts';
+
+describe('a database that is away', () => {
+  it.each([5_000, 25_000])('for %i ms interrupts nothing: streams go on without loss', async (awayMs) => {
+    const world = createWatchWorld();
+    const { items, leave } = follow(world, queryOf({ progressIntervalMs: 1_000 }));
+    const behind = world.watch.stream(queryOf(), new AbortController().signal);
+    await begun(items);
+    await behind.next();
+    world.log.append('a');
+    await until(() => numbersIn(items).length === 1);
+    world.log.isAway = true;
+    world.log.append('a');
+    const ms = world.nowMs();
+    const next = behind.next();
+    const told = items.length;
+    await until(() => world.nowMs() > ms + awayMs);
+    // It is alive, and says so.
+    expect(items.length - told).toBeGreaterThan(awayMs / 1_000 - 3);
+    expect(numbersIn(items)).toEqual([1]);
+    world.log.isAway = false;
+    await until(() => numbersIn(items).length === 2);
+    expect((await next).value).toMatchObject({ kind: 'change' });
+    leave();
+    await behind.return(undefined);
+  });
+
+  it('for more than half a minute ends streams with storage_unavailable', async () => {
+    const world = createWatchWorld();
+    const streams = [follow(world, queryOf()), follow(world, queryOf({}, ['a']))];
+    for (const { items } of streams) await begun(items);
+    world.log.isAway = true;
+    for (const { ended } of streams) expect(await ended).toMatchObject({ code: 'storage_unavailable' });
+    expect(world.nowMs()).toBeGreaterThan(29_000);
+    expect(world.nowMs()).toBeLessThan(40_000);
+    expect(world.watch.size()).toBe(0);
+  });
+
+  it('refuses a new stream at once', async () => {
+    const world = createWatchWorld();
+    world.log.isAway = true;
+    expect(await follow(world, queryOf()).ended).toMatchObject({ code: 'storage_unavailable' });
+    expect(world.nowMs()).toBeLessThan(1_000);
+  });
+
+  it('and silent costs one read for each slot, not one for each caller who gave up waiting', async () => {
+    const world = createWatchWorld();
+    const silence = Promise.withResolvers<never>();
+    let asked = 0;
+    world.log.tail = () => {
+      asked += 1;
+      return silence.promise;
+    };
+    const streams = Array.from({ length: 50 }, () => follow(world, queryOf()));
+    await until(() => asked === 4);
+    for (const { leave, ended } of streams.slice(0, 40)) {
+      leave();
+      expect(await ended).toMatchObject({ name: 'AbortError' });
+    }
+    expect(world.watch.size()).toBe(10);
+    silence.reject(new DomainError('storage_unavailable', 'no answer'));
+    for (const { ended } of streams.slice(40)) expect(await ended).toMatchObject({ code: 'storage_unavailable' });
+    expect(asked).toBe(4);
+  });
+});
