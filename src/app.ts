@@ -43,7 +43,7 @@ import { createWatchConversations } from './services/watch-conversations.ts';
 import { createWatchMessages } from './services/watch-messages.ts';
 import type { Log } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
-import { traceParent } from './telemetry/trace.ts';
+import { traceParent, withoutSpans } from './telemetry/trace.ts';
 
 export interface App extends AsyncDisposable {
   /** undefined: this process answers no calls. */
@@ -88,7 +88,7 @@ export async function startApp(config: Config, instruments: Instruments, open = 
   const onDelivered: ReportParts['onDelivered'] = (messageType, ms) => metrics.deliveryReached('delivered', messageType, ms / 1_000);
   const nowMs = () => performance.now();
   const senderKeys = new Set(config.senderAddresses.map(addressKey));
-  const watchTools = { nowMs, wait, random: Math.random, onFallenBehind: metrics.watcherFellBehind, reads: database.reads };
+  const watchTools = { nowMs, wait, random: Math.random, withoutSpans, onFallenBehind: metrics.watcherFellBehind, reads: database.reads };
   const watchMessages = createWatchMessages({ ...watchTools, log: database.changeLog.messages });
   const watchConversations = createWatchConversations({ ...watchTools, log: database.changeLog.conversations });
   metrics.watchStreams(() => ({ messages: watchMessages.size(), conversations: watchConversations.size() }));

@@ -17,6 +17,8 @@ export interface WatchTools {
   /** Resolves after `ms`, or at once when the signal is aborted. */
   readonly wait: (ms: number, signal: AbortSignal) => Promise<void>;
   readonly random: () => number;
+  /** Runs what is done so often in one stream that its trace could not be read, or stored. */
+  readonly withoutSpans: <T>(work: () => T) => T;
   /** A caller does not keep up: from now on its stream reads the log by itself. */
   readonly onFallenBehind: () => void;
 }
@@ -132,20 +134,21 @@ export class WatchHub<Entry extends Placed, Change> {
 
   /** Reads on for a stream that is behind. Throws as verifyPlace and `own` do. */
   async readOn(subscriber: WatchSubscriber<Entry, Change>, origin: LogOrigin): Promise<OwnPage<Change>> {
-    const { interest, place } = subscriber;
-    return this.own(subscriber, async () => {
-      const page = await this.#parts.log.read(place, OWN_ROWS);
-      const verified = await verifyPlace(this.#parts.log, origin, place, page);
-      const wanted = page.entries.filter((entry) => interest.wants(entry));
-      const loaded = wanted.slice(0, MAX_HELD);
-      const matching = (await this.#changesOf(loaded)).filter(({ change }) => interest.matches(change));
-      const changes = firstHeld(matching, ({ bytes }) => bytes);
-      // Where it stops before the end of the page.
-      const stop = changes.length < matching.length ? changes.at(-1) : loaded.length < wanted.length ? loaded.at(-1) : undefined;
-      const { origin: now, horizon, begin } = page;
-      const moment = page.isFull || stop !== undefined ? undefined : { origin: now, horizon, begin };
-      return { changes, next: stop?.place ?? page.next, moment, origin: verified };
-    });
+    return this.own(subscriber, () => this.#parts.withoutSpans(() => this.#ownPage(subscriber, origin)));
+  }
+
+  async #ownPage({ interest, place }: WatchSubscriber<Entry, Change>, origin: LogOrigin): Promise<OwnPage<Change>> {
+    const page = await this.#parts.log.read(place, OWN_ROWS);
+    const verified = await verifyPlace(this.#parts.log, origin, place, page);
+    const wanted = page.entries.filter((entry) => interest.wants(entry));
+    const loaded = wanted.slice(0, MAX_HELD);
+    const matching = (await this.#changesOf(loaded)).filter(({ change }) => interest.matches(change));
+    const changes = firstHeld(matching, ({ bytes }) => bytes);
+    // Where it stops before the end of the page.
+    const stop = changes.length < matching.length ? changes.at(-1) : loaded.length < wanted.length ? loaded.at(-1) : undefined;
+    const { origin: now, horizon, begin } = page;
+    const moment = page.isFull || stop !== undefined ? undefined : { origin: now, horizon, begin };
+    return { changes, next: stop?.place ?? page.next, moment, origin: verified };
   }
 
   /** Makes a stream live that has handed out all that was final at `moment`, unless the shared reader has pushed more than that. */

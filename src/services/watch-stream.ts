@@ -48,7 +48,7 @@ const progress = (position: WatchPosition, isInitialStateComplete: boolean) =>
 
 /** `maxStreams`: open at once. */
 export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<Entry, Change>, maxStreams?: number): Watch<Entry, Change> {
-  const { log, nowMs, wait } = parts;
+  const { log, nowMs, wait, withoutSpans } = parts;
   const hub = new WatchHub(parts, maxStreams);
 
   async function patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
@@ -88,7 +88,7 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
     let after = begun.listed;
     do {
       const from = after;
-      const page = await patiently(() => hub.own(subscriber, () => listed(query, from)), signal);
+      const page = await patiently(() => hub.own(subscriber, () => withoutSpans(() => listed(query, from))), signal);
       for (const change of page.items) {
         subscriber.check();
         yield { kind: 'change', change, position: { ...begun, listed: query.cursorOf(change) } };

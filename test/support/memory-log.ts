@@ -2,7 +2,7 @@
 import { DomainError } from '../../src/domain/errors.ts';
 import { LOG_START, type LogPlace } from '../../src/domain/log-place.ts';
 import type { LogMoment, LogReader } from '../../src/domain/watch-ports.ts';
-import type { WatchHubParts } from '../../src/services/watch-hub.ts';
+import type { WatchHubParts, WatchTools } from '../../src/services/watch-hub.ts';
 import { createWatch, type Watch, type WatchItem, type WatchQuery } from '../../src/services/watch-stream.ts';
 
 export interface MemoryEntry {
@@ -88,9 +88,15 @@ export interface WatchWorldOptions {
   /** Passes with every wait, which moves the clock; `turn` unless given. */
   readonly pause?: Turn;
   readonly maxStreams?: number;
+  readonly withoutSpans?: WatchTools['withoutSpans'];
 }
 
-export function createWatchWorld({ turn = breathe, pause = turn, maxStreams }: WatchWorldOptions = {}): WatchWorld {
+export function createWatchWorld({
+  turn = breathe,
+  pause = turn,
+  maxStreams,
+  withoutSpans = (work) => work(),
+}: WatchWorldOptions = {}): WatchWorld {
   const log = createMemoryLog(turn);
   let now = 0;
   let fallen = 0;
@@ -107,6 +113,7 @@ export function createWatchWorld({ turn = breathe, pause = turn, maxStreams }: W
       now = Math.max(now, untilMs);
     },
     random: () => 0.5,
+    withoutSpans,
     onFallenBehind: () => {
       fallen += 1;
     },

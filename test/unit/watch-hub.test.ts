@@ -51,6 +51,31 @@ describe('a stream', () => {
     leave();
   });
 
+  it('reads its pages without spans: a trace of all that it catches up with would have no end', async () => {
+    const [callers, quiet] = [new AsyncLocalStorage<string>(), new AsyncLocalStorage<boolean>()];
+    const world = createWatchWorld({ withoutSpans: (work) => quiet.run(true, work) });
+    const pages: (boolean | undefined)[] = [];
+    const note = () => {
+      if (callers.getStore() === 'a call') pages.push(quiet.getStore());
+    };
+    const { read } = world.log;
+    world.log.read = (...range) => {
+      note();
+      return read(...range);
+    };
+    const list = async () => {
+      note();
+      return { items: [] };
+    };
+    const { items, leave } = callers.run('a call', () => follow(world, queryOf({ from: 'initial_state', list })));
+    await begun(items);
+    world.log.append('a');
+    await until(() => numbersIn(items).length === 1);
+    expect(pages.length).toBeGreaterThan(1);
+    expect(new Set(pages)).toEqual(new Set([true]));
+    leave();
+  });
+
   it('is over when its caller leaves while it is written to, though nobody asks for more', async () => {
     const world = createWatchWorld();
     const leaving = new AbortController();

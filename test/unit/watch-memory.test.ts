@@ -103,6 +103,7 @@ describe('a stream whose caller does not read', () => {
       nowMs: () => 0,
       wait: breathe,
       random: () => 0.5,
+      withoutSpans: (work) => work(),
       onFallenBehind: () => {
         fell += 1;
       },
