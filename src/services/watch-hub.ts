@@ -9,7 +9,7 @@ import type { LogMoment, LogOrigin, LogReader } from '../domain/watch-ports.ts';
 import { createSlots } from './slots.ts';
 import { firstHeld, MAX_HELD } from './watch-held.ts';
 import { verifyPlace } from './watch-position.ts';
-import { type Interest, type Logged, WatchSubscriber } from './watch-subscriber.ts';
+import { type HubPosition, type Interest, type Logged, WatchSubscriber } from './watch-subscriber.ts';
 
 export interface WatchTools {
   /** Monotonic, in ms. */
@@ -64,12 +64,9 @@ export function isAway(error: unknown): boolean {
 }
 
 /** Where the shared reader is. */
-interface Tail {
-  /** Everything up to here has been pushed to all that are live. */
-  readonly place: LogPlace;
-  /** Nothing at or behind it has. */
+interface Tail extends HubPosition {
+  /** Everything up to `place` has been pushed to all that are live, nothing at or behind this has. */
   readonly horizon: bigint;
-  readonly origin: LogOrigin;
 }
 
 export class WatchHub<Entry extends Placed, Change> {
@@ -133,11 +130,11 @@ export class WatchHub<Entry extends Placed, Change> {
   }
 
   /** Reads on for a stream that is behind. Throws as verifyPlace and `own` do. */
-  async readOn(subscriber: WatchSubscriber<Entry, Change>, origin: LogOrigin): Promise<OwnPage<Change>> {
-    return this.own(subscriber, () => this.#parts.withoutSpans(() => this.#ownPage(subscriber, origin)));
+  async readOn(subscriber: WatchSubscriber<Entry, Change>): Promise<OwnPage<Change>> {
+    return this.own(subscriber, () => this.#parts.withoutSpans(() => this.#ownPage(subscriber)));
   }
 
-  async #ownPage({ interest, place }: WatchSubscriber<Entry, Change>, origin: LogOrigin): Promise<OwnPage<Change>> {
+  async #ownPage({ interest, place, origin }: WatchSubscriber<Entry, Change>): Promise<OwnPage<Change>> {
     const page = await this.#parts.log.read(place, OWN_ROWS);
     const verified = await verifyPlace(this.#parts.log, origin, place, page);
     const wanted = page.entries.filter((entry) => interest.wants(entry));
@@ -159,7 +156,7 @@ export class WatchHub<Entry extends Placed, Change> {
     this.#tail = tail;
     this.#live.add(subscriber);
     this.#fresh.add(subscriber);
-    subscriber.goLive(() => this.#tail?.place);
+    subscriber.goLive(() => this.#tail);
   }
 
   #putBehind(subscriber: WatchSubscriber<Entry, Change>): void {

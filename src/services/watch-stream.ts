@@ -1,7 +1,6 @@
 /** Streams of changes: the initial state if it is asked for, then what was missed, then what happens. See ARCHITECTURE.md, watching. */
 import type { Placed } from '../domain/log-place.ts';
 import type { Cursor, Page, PageRequest } from '../domain/ports.ts';
-import type { LogOrigin } from '../domain/watch-ports.ts';
 import { firstHeld, MAX_HELD } from './watch-held.ts';
 import { isAway, OUTAGE_PATIENCE_MS, RETRY_MS, WatchHub, type WatchHubParts } from './watch-hub.ts';
 import { verifyPlace, type WatchPosition } from './watch-position.ts';
@@ -101,14 +100,12 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
 
   async function* changes(
     { progressIntervalMs }: WatchQuery<Entry, Change>,
-    begun: LogOrigin,
     subscriber: WatchSubscriber<Entry, Change>,
     signal: AbortSignal,
     beganMs: number,
   ): AsyncGenerator<WatchItem<Change>> {
-    let origin = begun;
     let toldMs = beganMs;
-    const here = (): WatchPosition => ({ origin, place: subscriber.place, listed: undefined });
+    const here = (): WatchPosition => ({ origin: subscriber.origin, place: subscriber.place, listed: undefined });
     for (;;) {
       subscriber.check();
       const waiting = subscriber.take();
@@ -121,15 +118,14 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
       } else if (subscriber.isLive) {
         await subscriber.arrival(toldMs + progressIntervalMs);
       } else {
-        const page = await patiently(() => hub.readOn(subscriber, origin), signal);
-        origin = page.origin;
+        const page = await patiently(() => hub.readOn(subscriber), signal);
         for (const { change, place } of page.changes) {
           subscriber.check();
-          subscriber.advanceTo(place);
+          subscriber.advanceTo(place, page.origin);
           yield { kind: 'change', change, position: here() };
           toldMs = nowMs();
         }
-        subscriber.advanceTo(page.next);
+        subscriber.advanceTo(page.next, page.origin);
         if (page.moment !== undefined) hub.join(subscriber, page.moment);
       }
     }
@@ -142,11 +138,11 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
       const subscriber = hub.subscribe(query, signal);
       try {
         const begun = await beginningOf(query.from, subscriber);
-        subscriber.advanceTo(begun.place);
+        subscriber.advanceTo(begun.place, begun.origin);
         const isInitial = query.from === 'initial_state' || begun.listed !== undefined;
         if (isInitial) yield* initialState(query, begun, subscriber, signal);
         // Without one, a first sign of life is due at once: the caller learns that the stream has begun, and gets a token.
-        yield* changes(query, begun.origin, subscriber, signal, isInitial ? nowMs() : Number.NEGATIVE_INFINITY);
+        yield* changes(query, subscriber, signal, isInitial ? nowMs() : Number.NEGATIVE_INFINITY);
       } finally {
         hub.leave(subscriber);
       }

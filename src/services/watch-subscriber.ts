@@ -1,4 +1,5 @@
 import { isAfter, LOG_START, type LogPlace, latestOf, type Placed } from '../domain/log-place.ts';
+import type { LogOrigin } from '../domain/watch-ports.ts';
 
 /** A change with its place in the log. Subscribers share it. */
 export interface Logged<Change> extends Placed {
@@ -14,6 +15,14 @@ export interface Interest<Entry, Change> {
   matches(change: Change): boolean;
 }
 
+/** Where the hub is. */
+export interface HubPosition {
+  readonly place: LogPlace;
+  readonly origin: LogOrigin;
+}
+
+/** Of a stream that has not begun. */
+const NOWHERE: LogOrigin = { database: '', timeline: '' };
 /** What waits for a caller who is slower than the changes; with more than that its stream reads the log by itself. */
 const MAX_WAITING = 1_000;
 const MAX_WAITING_BYTES = 4 * 1_024 * 1_024;
@@ -22,8 +31,9 @@ const MAX_WAITING_BYTES = 4 * 1_024 * 1_024;
 export class WatchSubscriber<Entry, Change> {
   readonly interest: Interest<Entry, Change>;
   #place: LogPlace = LOG_START;
-  /** The hub's place; undefined while behind. */
-  #live: (() => LogPlace | undefined) | undefined;
+  #origin = NOWHERE;
+  /** undefined while behind. */
+  #live: (() => HubPosition | undefined) | undefined;
   #waiting: Logged<Change>[] = [];
   #waitingBytes = 0;
   readonly #ending = new AbortController();
@@ -37,7 +47,12 @@ export class WatchSubscriber<Entry, Change> {
   /** All up to here has been handed out or was not asked for. */
   get place(): LogPlace {
     const live = this.#isDrained() ? this.#live?.() : undefined;
-    return live === undefined ? this.#place : latestOf(this.#place, live);
+    return live === undefined ? this.#place : latestOf(this.#place, live.place);
+  }
+
+  /** Whose log `place` was last found in. While live that is the hub's: it may have gone on after a failover. */
+  get origin(): LogOrigin {
+    return this.#live?.()?.origin ?? this.#origin;
   }
 
   get isLive(): boolean {
@@ -55,17 +70,19 @@ export class WatchSubscriber<Entry, Change> {
   }
 
   /** For a stream that reads by itself. */
-  advanceTo(place: LogPlace): void {
+  advanceTo(place: LogPlace, origin: LogOrigin): void {
     this.#place = place;
+    this.#origin = origin;
   }
 
-  goLive(hubPlace: () => LogPlace | undefined): void {
-    this.#live = hubPlace;
+  goLive(hub: () => HubPosition | undefined): void {
+    this.#live = hub;
   }
 
   /** Drops what waits: it will be read again. */
   fallBehind(): void {
     this.#place = this.place;
+    this.#origin = this.origin;
     this.#live = undefined;
     this.#waiting = [];
     this.#waitingBytes = 0;

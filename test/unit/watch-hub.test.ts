@@ -187,6 +187,25 @@ describe('a resumed stream', () => {
     else await until(() => numbersIn(items).length === 2);
     leave();
   });
+
+  it('gives tokens of the new timeline for what is told after a failover that it outlasts', async () => {
+    const world = createWatchWorld();
+    const { items, leave } = follow(world, queryOf({ progressIntervalMs: 1_000 }));
+    await begun(items);
+    const told = async () => {
+      const { length } = world.log.entries;
+      world.log.append('a');
+      await until(() => numbersIn(items).length > length);
+      return items.at(-1)?.position.origin.timeline;
+    };
+    expect(await told()).toBe('00000001');
+    world.log.moment = { ...world.log.moment, ...moved };
+    expect(await told()).toBe('00000002');
+    const { length } = items;
+    await until(() => items.length > length);
+    expect(items.at(-1)).toMatchObject({ kind: 'progress', position: { origin: moved.origin, place: { position: 2n } } });
+    leave();
+  });
 });
 
 describe('in any order of events', () => {
