@@ -8,6 +8,7 @@ import { isAfter, type LogPlace, type Placed } from '../domain/log-place.ts';
 import type { LogMoment, LogOrigin, LogReader } from '../domain/watch-ports.ts';
 import { createSlots } from './slots.ts';
 import { firstHeld, MAX_HELD } from './watch-held.ts';
+import { createPatience, isAway, RETRY_MS } from './watch-outage.ts';
 import { verifyPlace } from './watch-position.ts';
 import { type HubPosition, type Interest, type Logged, WatchSubscriber } from './watch-subscriber.ts';
 
@@ -41,9 +42,6 @@ export interface OwnPage<Change> {
 
 /** Between two looks at the log, give or take a quarter, so that processes do not ask in step. */
 const POLL_INTERVAL_MS = 100;
-/** Streams outlast a database that is away for so long; then they end with storage_unavailable. */
-export const OUTAGE_PATIENCE_MS = 30_000;
-export const RETRY_MS = 500;
 /** Of the shared reader. */
 const TAIL_ROWS = 200;
 /** Of a stream by itself: entries, which are small. It loads the rows of MAX_HELD at most. */
@@ -57,10 +55,6 @@ const draining = () => new DomainError('draining', 'this server is shutting down
 
 function tooManyStreams(limit: number): DomainError {
   return new DomainError('too_many_streams', `${limit} watches are open here; call another server`, { metadata: { limit: String(limit) } });
-}
-
-export function isAway(error: unknown): boolean {
-  return error instanceof DomainError && error.code === 'storage_unavailable';
 }
 
 /** Where the shared reader is. */
@@ -189,13 +183,14 @@ export class WatchHub<Entry extends Placed, Change> {
   async #poll(): Promise<void> {
     const { nowMs, wait } = this.#parts;
     const { signal } = this.#closing;
-    const sinceMs = nowMs();
+    let hasPatience = createPatience(nowMs);
     while (!signal.aborted) {
       try {
-        while (await this.#pass());
-        return;
+        const isMore = await this.#pass();
+        if (!isMore) return;
+        hasPatience = createPatience(nowMs);
       } catch (error) {
-        if (!isAway(error) || nowMs() - sinceMs > OUTAGE_PATIENCE_MS) {
+        if (!hasPatience(error)) {
           for (const subscriber of [...this.#live]) {
             subscriber.fail(error);
             this.leave(subscriber);

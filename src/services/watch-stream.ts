@@ -2,7 +2,8 @@
 import type { Placed } from '../domain/log-place.ts';
 import type { Cursor, Page, PageRequest } from '../domain/ports.ts';
 import { firstHeld, MAX_HELD } from './watch-held.ts';
-import { isAway, OUTAGE_PATIENCE_MS, RETRY_MS, WatchHub, type WatchHubParts } from './watch-hub.ts';
+import { WatchHub, type WatchHubParts } from './watch-hub.ts';
+import { createPatience, RETRY_MS } from './watch-outage.ts';
 import { verifyPlace, type WatchPosition } from './watch-position.ts';
 import type { Interest, WatchSubscriber } from './watch-subscriber.ts';
 
@@ -51,12 +52,12 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
   const hub = new WatchHub(parts, maxStreams);
 
   async function patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
-    const sinceMs = nowMs();
+    const hasPatience = createPatience(nowMs);
     for (;;) {
       try {
         return await work();
       } catch (error) {
-        if (!isAway(error) || nowMs() - sinceMs > OUTAGE_PATIENCE_MS) throw error;
+        if (!hasPatience(error)) throw error;
       }
       await wait(RETRY_MS, signal);
       signal.throwIfAborted();

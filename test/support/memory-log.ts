@@ -80,6 +80,8 @@ export interface WatchWorld {
   /** Times that a stream fell behind. */
   fallen(): number;
   nowMs(): number;
+  /** So much time passes. */
+  pass(ms: number): void;
 }
 
 export interface WatchWorldOptions {
@@ -123,6 +125,9 @@ export function createWatchWorld({
     watch: createWatch(parts, maxStreams),
     fallen: () => fallen,
     nowMs: () => now,
+    pass(ms) {
+      now += ms;
+    },
   };
 }
 

@@ -39,6 +39,32 @@ describe('a database that is away', () => {
     expect(world.watch.size()).toBe(0);
   });
 
+  it.each([
+    ['live, after many slow pages', 5, 10_000],
+    ['behind, after a slow read', 1, 40_000],
+  ])('once, late, ends no stream: patience counts from the first failure. It is %s', async (_, failing, eachMs) => {
+    const world = createWatchWorld();
+    const { items, leave } = follow(world, queryOf());
+    await begun(items);
+    if (failing > 1) {
+      world.log.append('a');
+      // When it is told it is live.
+      await until(() => numbersIn(items).length === 1);
+    }
+    const { read } = world.log;
+    let reads = 0;
+    world.log.read = async (...range) => {
+      reads += 1;
+      if (reads <= failing) world.pass(eachMs);
+      if (reads === failing) throw new DomainError('storage_unavailable', 'away');
+      return read(...range);
+    };
+    for (let count = world.log.entries.length; count < 1_100; count += 1) world.log.append('a');
+    await until(() => numbersIn(items).length === 1_100);
+    expect(reads).toBeGreaterThan(failing);
+    leave();
+  });
+
   it('refuses a new stream at once', async () => {
     const world = createWatchWorld();
     world.log.isAway = true;
