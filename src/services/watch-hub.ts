@@ -41,7 +41,7 @@ export interface OwnPage<Change> {
 }
 
 /** Between two looks at the log, give or take a quarter, so that processes do not ask in step. */
-const POLL_INTERVAL_MS = 100;
+export const POLL_INTERVAL_MS = 100;
 /** Of the shared reader. */
 const TAIL_ROWS = 200;
 /** Of a stream by itself: entries, which are small. It loads the rows of MAX_HELD at most. */
@@ -142,15 +142,19 @@ export class WatchHub<Entry extends Placed, Change> {
     return { changes, next: stop?.place ?? page.next, moment, origin: verified };
   }
 
-  /** Makes a stream live that has handed out all that was final at `moment`, unless the shared reader has pushed more than that. */
-  join(subscriber: WatchSubscriber<Entry, Change>, { horizon, origin }: LogMoment): void {
+  /**
+   * Makes a stream live that has handed out all that was final at `moment`. Returns false when the shared reader has pushed more than that,
+   * or has not gone on after the same failover.
+   */
+  join(subscriber: WatchSubscriber<Entry, Change>, { horizon, origin }: LogMoment): boolean {
     const tail = this.#tail ?? { place: subscriber.place, horizon, origin };
     const isBehind = horizon < tail.horizon || origin.timeline !== tail.origin.timeline;
-    if (isBehind || !this.#all.has(subscriber)) return;
+    if (isBehind || !this.#all.has(subscriber)) return false;
     this.#tail = tail;
     this.#live.add(subscriber);
     this.#fresh.add(subscriber);
     subscriber.goLive(() => this.#tail);
+    return true;
   }
 
   #putBehind(subscriber: WatchSubscriber<Entry, Change>): void {

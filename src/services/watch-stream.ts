@@ -2,7 +2,7 @@
 import type { Placed } from '../domain/log-place.ts';
 import type { Cursor, Page, PageRequest } from '../domain/ports.ts';
 import { firstHeld, MAX_HELD } from './watch-held.ts';
-import { WatchHub, type WatchHubParts } from './watch-hub.ts';
+import { POLL_INTERVAL_MS, WatchHub, type WatchHubParts } from './watch-hub.ts';
 import { createPatience, RETRY_MS } from './watch-outage.ts';
 import { verifyPlace, type WatchPosition } from './watch-position.ts';
 import type { Interest, WatchSubscriber } from './watch-subscriber.ts';
@@ -127,7 +127,9 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
           toldMs = nowMs();
         }
         subscriber.advanceTo(page.next, page.origin);
-        if (page.moment !== undefined) hub.join(subscriber, page.moment);
+        const goesOn = page.moment === undefined || hub.join(subscriber, page.moment) || page.changes.length > 0;
+        // Read again at once, all would be as it is.
+        if (!goesOn) await wait(POLL_INTERVAL_MS, subscriber.ended);
       }
     }
   }

@@ -1,7 +1,7 @@
 /** Streams while the log cannot be read: what goes on, what ends, and what waits for how long. */
 import { describe, expect, it } from 'vitest';
 import { DomainError } from '../../src/domain/errors.ts';
-import { begun, createWatchWorld, follow, numbersIn, queryOf, until } from '../support/memory-log.ts';
+import { begun, breathe, createWatchWorld, follow, numbersIn, queryOf, until } from '../support/memory-log.ts';
 
 describe('a database that is away', () => {
   it.each([5_000, 25_000])('for %i ms interrupts nothing: streams go on without loss', async (awayMs) => {
@@ -90,5 +90,36 @@ describe('a database that is away', () => {
     silence.reject(new DomainError('storage_unavailable', 'no answer'));
     for (const { ended } of streams.slice(40)) expect(await ended).toMatchObject({ code: 'storage_unavailable' });
     expect(asked).toBe(4);
+  });
+});
+
+describe('a stream that is behind', () => {
+  it('looks no more often than the shared reader while it may not join it, because that hangs in front of a failover', async () => {
+    // An answer takes a small part of the time between two looks.
+    const pause = async () => {
+      for (let turns = 0; turns < 50; turns += 1) await breathe();
+    };
+    const world = createWatchWorld({ turn: breathe, pause });
+    const live = follow(world, queryOf());
+    await begun(live.items);
+    world.log.append('a');
+    await until(() => numbersIn(live.items).length === 1);
+    const { read } = world.log;
+    const hanging = new Promise<never>(() => undefined);
+    let own = 0;
+    world.log.read = (after, limit) => {
+      if (limit === 200) return hanging;
+      own += 1;
+      return read(after, limit);
+    };
+    world.log.moment = { ...world.log.moment, origin: { database: '1.1', timeline: '00000002' } };
+    const behind = follow(world, queryOf());
+    await begun(behind.items);
+    await until(() => world.nowMs() > 10_000);
+    expect(own).toBeGreaterThan(10);
+    expect(own).toBeLessThan(world.nowMs() / 100 + 10);
+    world.log.append('a');
+    await until(() => numbersIn(behind.items).length === 1);
+    for (const { leave } of [live, behind]) leave();
   });
 });
