@@ -2,7 +2,7 @@
 import type { Placed } from '../domain/log-place.ts';
 import type { Cursor, Page, PageRequest } from '../domain/ports.ts';
 import { firstHeld, MAX_HELD } from './watch-held.ts';
-import { POLL_INTERVAL_MS, WatchHub, type WatchHubParts } from './watch-hub.ts';
+import { type OwnPage, POLL_INTERVAL_MS, WatchHub, type WatchHubParts } from './watch-hub.ts';
 import { createPatience, RETRY_MS } from './watch-outage.ts';
 import { verifyPlace, type WatchPosition } from './watch-position.ts';
 import type { Interest, WatchSubscriber } from './watch-subscriber.ts';
@@ -51,7 +51,8 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
   const { log, nowMs, wait, withoutSpans } = parts;
   const hub = new WatchHub(parts, maxStreams);
 
-  async function patiently<T>(work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  /** Throws what the stream is to end with, as soon as that is known. */
+  async function patiently<T>({ ended }: WatchSubscriber<Entry, Change>, work: () => Promise<T>): Promise<T> {
     const hasPatience = createPatience(nowMs);
     for (;;) {
       try {
@@ -59,8 +60,8 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
       } catch (error) {
         if (!hasPatience(error)) throw error;
       }
-      await wait(RETRY_MS, signal);
-      signal.throwIfAborted();
+      await wait(RETRY_MS, ended);
+      ended.throwIfAborted();
     }
   }
 
@@ -83,12 +84,11 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
     query: WatchQuery<Entry, Change>,
     begun: WatchPosition,
     subscriber: WatchSubscriber<Entry, Change>,
-    signal: AbortSignal,
   ): AsyncGenerator<WatchItem<Change>> {
     let after = begun.listed;
     do {
       const from = after;
-      const page = await patiently(() => hub.own(subscriber, () => withoutSpans(() => listed(query, from))), signal);
+      const page = await patiently(subscriber, () => hub.own(subscriber, () => withoutSpans(() => listed(query, from))));
       for (const change of page.items) {
         subscriber.check();
         yield { kind: 'change', change, position: { ...begun, listed: query.cursorOf(change) } };
@@ -102,10 +102,10 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
   async function* changes(
     { progressIntervalMs }: WatchQuery<Entry, Change>,
     subscriber: WatchSubscriber<Entry, Change>,
-    signal: AbortSignal,
     beganMs: number,
   ): AsyncGenerator<WatchItem<Change>> {
     let toldMs = beganMs;
+    let reading: Promise<OwnPage<Change>> | undefined;
     const here = (): WatchPosition => ({ origin: subscriber.origin, place: subscriber.place, listed: undefined });
     for (;;) {
       subscriber.check();
@@ -119,7 +119,11 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
       } else if (subscriber.isLive) {
         await subscriber.arrival(toldMs + progressIntervalMs);
       } else {
-        const page = await patiently(() => hub.readOn(subscriber), signal);
+        reading ??= patiently(subscriber, () => hub.readOn(subscriber));
+        const page = await Promise.race([reading, subscriber.arrival(toldMs + progressIntervalMs)]);
+        // It takes long, and a sign of life is due, or the stream is to end.
+        if (page === undefined) continue;
+        reading = undefined;
         for (const { change, place } of page.changes) {
           subscriber.check();
           subscriber.advanceTo(place, page.origin);
@@ -143,9 +147,9 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
         const begun = await beginningOf(query.from, subscriber);
         subscriber.advanceTo(begun.place, begun.origin);
         const isInitial = query.from === 'initial_state' || begun.listed !== undefined;
-        if (isInitial) yield* initialState(query, begun, subscriber, signal);
+        if (isInitial) yield* initialState(query, begun, subscriber);
         // Without one, a first sign of life is due at once: the caller learns that the stream has begun, and gets a token.
-        yield* changes(query, subscriber, signal, isInitial ? nowMs() : Number.NEGATIVE_INFINITY);
+        yield* changes(query, subscriber, isInitial ? nowMs() : Number.NEGATIVE_INFINITY);
       } finally {
         hub.leave(subscriber);
       }

@@ -112,9 +112,9 @@ export class WatchSubscriber<Entry, Change> {
     return logged;
   }
 
-  /** Resolves when something has come, the stream is behind or failed, or it is `dueMs` on the hub's clock. */
+  /** Resolves when something has come, the stream has fallen behind or failed, or it is `dueMs` on the hub's clock. */
   async arrival(dueMs: number): Promise<void> {
-    if (!this.#isDrained() || !this.isLive || this.ended.aborted) return;
+    if (!this.#isDrained() || this.ended.aborted) return;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#wake = resolve;
     this.#dueMs = dueMs;

@@ -109,9 +109,12 @@ export function createWatchWorld({
       return entries.map((entry) => ({ place: entry.place, change: entry, bytes: entry.bytes }));
     },
     nowMs: () => now,
-    async wait(ms) {
+    async wait(ms, signal) {
       const untilMs = now + ms;
-      await pause();
+      const woken = Promise.withResolvers<void>();
+      signal.addEventListener('abort', () => woken.resolve(), { once: true });
+      await Promise.race([pause(), woken.promise]);
+      if (signal.aborted) return;
       now = Math.max(now, untilMs);
     },
     random: () => 0.5,

@@ -94,6 +94,41 @@ describe('a database that is away', () => {
 });
 
 describe('a stream that is behind', () => {
+  const silence = () => new Promise<never>(() => undefined);
+  const away = () => Promise.reject(new DomainError('storage_unavailable', 'away'));
+
+  it.each([
+    ['silent', silence],
+    ['away', away],
+  ])('gives signs of life while the database is %s', async (_, read) => {
+    const world = createWatchWorld();
+    world.log.read = read;
+    const { items, leave } = follow(world, queryOf({ progressIntervalMs: 1_000 }));
+    await begun(items);
+    const { length } = items;
+    const ms = world.nowMs();
+    await until(() => items.length > length + 10);
+    expect(world.nowMs() - ms).toBeLessThan(15_000);
+    leave();
+  });
+
+  it.each([
+    ['behind, and the database silent', silence, {}],
+    ['behind, and the database away', away, {}],
+    ['in its initial state, and the database silent', silence, { from: 'initial_state', list: silence }],
+    ['in its initial state, and the database away', away, { from: 'initial_state', list: away }],
+  ] as const)('hears at once that the server stops: it is %s', async (_, read, query) => {
+    // No wait ends by itself.
+    const world = createWatchWorld({ turn: breathe, pause: silence });
+    world.log.read = read;
+    const { ended } = follow(world, queryOf(query));
+    for (let turns = 0; turns < 20; turns += 1) await breathe();
+    expect(world.watch.size()).toBe(1);
+    world.watch.close();
+    expect(await ended).toMatchObject({ code: 'draining' });
+    expect(world.watch.size()).toBe(0);
+  });
+
   it('looks no more often than the shared reader while it may not join it, because that hangs in front of a failover', async () => {
     // An answer takes a small part of the time between two looks.
     const pause = async () => {
