@@ -41,7 +41,7 @@ const requestOf = (payload: unknown): DispatchRequest => textsOf(payload, 'messa
 function observerOf(metrics: Metrics): DeliveryObserver {
   return {
     attempt: metrics.deliveryAttempt,
-    reached: (stage, messageType, ms) => metrics.deliveryReached(stage, messageType, Math.max(0, ms) / 1_000),
+    reached: (stage, messageType, ms) => metrics.deliveryReached(stage, messageType, ms / 1_000),
     suppressed: () => metrics.suppressed('dispatch'),
   };
 }

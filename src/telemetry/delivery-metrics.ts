@@ -23,7 +23,7 @@ export interface DeliveryMetrics {
   /** Time until a provider answered, or failed to. */
   providerAnswered(provider: Provider, operation: 'submit' | 'look_up', seconds: number): void;
   providerBreaker(provider: Provider, open: boolean): void;
-  /** From SendMessage, or the time it was to be sent, until a provider accepted or delivered it. */
+  /** From SendMessage, or the time it was to be sent, until a provider accepted or delivered it; 0 when that was before. */
   deliveryReached(stage: 'accepted' | 'delivered', messageType: MessageType, seconds: number): void;
   queueState(states: readonly QueueState[]): void;
   webhookRequest(endpoint: WebhookEndpoint, result: WebhookResult): void;
@@ -98,7 +98,7 @@ function outboundMetrics(registers: Registers): Pick<DeliveryMetrics, Outbound> 
     deliveryAttempt: (provider, outcome) => attempts.labels(provider, outcome).inc(),
     providerAnswered: (provider, operation, seconds) => answers.labels(provider, operation).observe(seconds),
     providerBreaker: (provider, open) => breakers.labels(provider).set(open ? 1 : 0),
-    deliveryReached: (stage, messageType, seconds) => reached.labels(stage, messageType).observe(seconds),
+    deliveryReached: (stage, messageType, seconds) => reached.labels(stage, messageType).observe(Math.max(0, seconds)),
     queueState(states) {
       for (const state of states) {
         depth.labels(state.provider).set(state.depth);

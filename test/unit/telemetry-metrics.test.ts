@@ -68,6 +68,16 @@ describe('metrics', () => {
     expect(lines).toContain('cache_operation_duration_seconds_count{operation="get",entity="message"} 1');
   });
 
+  test('take a message that was delivered before the time it was to be sent for one delivered at once', async () => {
+    const metrics = createMetrics();
+    metrics.deliveryReached('delivered', 'sms', -3_600);
+    metrics.deliveryReached('delivered', 'sms', 2);
+    const labels = 'stage="delivered",message_type="sms"';
+    const lines = await linesOf(metrics);
+    expect(lines).toContain(`delivery_duration_seconds_sum{${labels}} 2`);
+    expect(lines).toContain(`delivery_duration_seconds_count{${labels}} 2`);
+  });
+
   test('show the breaker', async () => {
     const metrics = createMetrics();
     expect(await linesOf(metrics)).toContain('cache_breaker_open 0');
