@@ -4,7 +4,7 @@ import type { Channel } from '../domain/address.ts';
 import { LOG_START, type LogPlace, latestOf } from '../domain/log-place.ts';
 import { toMessageEventView } from '../domain/views.ts';
 import type { ChangeLog, ConversationLogEntry, LogMoment, LogReader, MessageLogEntry } from '../domain/watch-ports.ts';
-import { toDomainError } from './errors.ts';
+import { guarded } from './errors.ts';
 import type { Orm } from './orm.ts';
 import { PREPARED } from './prepared-statements.ts';
 import { type Database, type RowReaders, rowReaders, type Tables } from './rows.ts';
@@ -12,9 +12,6 @@ import { type Database, type RowReaders, rowReaders, type Tables } from './rows.
 type Row = Record<string, unknown>;
 
 const prepared = sql.raw(PREPARED);
-
-const PRUNE_ROWS = 5_000;
-const MAX_PRUNE_BATCHES = 1_000;
 
 /** All transactions below it have ended: their rows are visible to the same statement, or will never be. */
 const horizon = sql`pg_snapshot_xmin(pg_current_snapshot())::text::bigint`;
@@ -53,13 +50,9 @@ interface Log<Entry> {
 function logReader<Entry>(database: Database, log: Log<Entry>): LogReader<Entry> {
   const table = sql.table(log.table);
   async function rowsOf(statement: RawBuilder<MomentRow>): Promise<readonly [MomentRow, ...MomentRow[]]> {
-    try {
-      const [first, ...others] = (await statement.execute(database)).rows;
-      if (first === undefined) throw new Error('a moment is one row');
-      return [first, ...others];
-    } catch (error) {
-      throw toDomainError(error);
-    }
+    const [first, ...others] = (await guarded(() => statement.execute(database))).rows;
+    if (first === undefined) throw new Error('a moment is one row');
+    return [first, ...others];
   }
   return {
     async tail() {
@@ -127,13 +120,13 @@ function conversationLog(database: Database): LogReader<ConversationLogEntry> {
 }
 
 /** Removes the entries before the first one that is to be kept, and notes which was the last of them; both or neither. */
-async function pruneBatch(database: Database, before: Date): Promise<number> {
+async function prune(database: Database, before: Date, limit: number): Promise<number> {
   const { rows } = await sql<{ count: number }>`
     with oldest as (
       select frontier, position, bool_and(logged_at < ${before.toISOString()}) over (order by frontier, position) as is_old
       from (
         select frontier, position, logged_at from conversation_log where frontier < ${horizon}
-        order by frontier, position limit ${PRUNE_ROWS}
+        order by frontier, position limit ${limit}
       ) first_rows
     ), doomed as materialized (
       select frontier, position from oldest where is_old
@@ -154,18 +147,6 @@ export function createChangeLog(orm: Orm): ChangeLog {
   return {
     messages: messageLog(database, rowReaders(orm)),
     conversations: conversationLog(database),
-    async pruneConversationLog(before) {
-      try {
-        let removed = 0;
-        for (let batch = 0; batch < MAX_PRUNE_BATCHES; batch += 1) {
-          const count = await pruneBatch(database, before);
-          removed += count;
-          if (count < PRUNE_ROWS) break;
-        }
-        return removed;
-      } catch (error) {
-        throw toDomainError(error);
-      }
-    },
+    pruneConversationLog: (before, limit) => guarded(() => prune(database, before, limit)),
   };
 }

@@ -61,8 +61,8 @@ export interface ChangeLog {
   readonly messages: LogReader<MessageLogEntry>;
   readonly conversations: LogReader<ConversationLogEntry>;
   /**
-   * Removes what was logged before this time, at most five million entries in one call. Returns how many. Tokens are good for 7 days,
-   * so keep 8: a place that a long transaction holds back is older than its token. Throws storage_unavailable.
+   * Removes up to `limit` entries that were logged before this time. Returns how many. Tokens are good for 7 days, so keep 8: a place that
+   * a long transaction holds back is older than its token. Throws storage_unavailable.
    */
-  pruneConversationLog(before: Date): Promise<number>;
+  pruneConversationLog(before: Date, limit: number): Promise<number>;
 }

@@ -14,8 +14,8 @@ export interface Swept {
 }
 
 const BATCH_ROWS = 1_000;
-/** What is left then is the next minute's. */
-const MAX_BATCHES = 20;
+/** What is left then is the next minute's. 200,000 rows a minute keep up with a log that grows by 3,000 a second. */
+const MAX_BATCHES = 200;
 const DAY_MS = 86_400_000;
 
 async function inBatches(work: (limit: number) => Promise<number>): Promise<number> {

@@ -114,7 +114,7 @@ describe('WatchConversations', () => {
     await expect
       .poll(
         async () => {
-          await changeLog.pruneConversationLog(new Date(Date.now() + 60_000));
+          await changeLog.pruneConversationLog(new Date(Date.now() + 60_000), 1_000);
           const { begin, end } = await changeLog.conversations.tail();
           return begin.frontier === end.frontier;
         },

@@ -65,9 +65,11 @@ describe('pruning the log of conversations', () => {
   const age = (days: number) => new Date(Date.now() - days * 86_400_000);
   let places: readonly LogPlace[];
 
+  const prune = (before: Date) => database.changeLog.pruneConversationLog(before, 100);
+
   async function removeAll(): Promise<void> {
     await until('all is final and gone', async () => {
-      await database.changeLog.pruneConversationLog(age(-1));
+      await prune(age(-1));
       return (await sql.query('select 1 from conversation_log')).rowCount === 0;
     });
     const { begin, end } = await log().tail();
@@ -95,7 +97,7 @@ describe('pruning the log of conversations', () => {
   });
 
   it('removes what is older, remembers up to where, and keeps the rest', async () => {
-    expect(await database.changeLog.pruneConversationLog(age(8.5))).toBe(3);
+    expect(await prune(age(8.5))).toBe(3);
     const { entries, begin } = await log().read(places[2] as LogPlace, 1_000);
     expect(begin).toEqual(places[2]);
     expect(entries.map(({ conversationId }) => conversationId)).toEqual(conversations.slice(3));
@@ -103,13 +105,19 @@ describe('pruning the log of conversations', () => {
     expect(isAfter(begin, places[1] as LogPlace)).toBe(true);
     expect(await log().has(places[2] as LogPlace)).toBe(true);
     expect(await log().has(places[1] as LogPlace)).toBe(false);
-    expect(await database.changeLog.pruneConversationLog(age(8.5))).toBe(0);
+    expect(await prune(age(8.5))).toBe(0);
   });
 
   it('stops before the first entry that is to be kept, even if older ones follow', async () => {
     await sql.query('update conversation_log set logged_at = now() where conversation_id = $1', [conversations[4]]);
-    expect(await database.changeLog.pruneConversationLog(age(3.5))).toBe(1);
+    expect(await prune(age(3.5))).toBe(1);
     expect((await log().tail()).begin).toEqual(places[3]);
+  });
+
+  it('removes as many as it may, the oldest first', async () => {
+    expect(await database.changeLog.pruneConversationLog(age(-1), 2)).toBe(2);
+    expect((await log().tail()).begin).toEqual(places[5]);
+    expect(await database.changeLog.pruneConversationLog(age(-1), 100)).toBe(6);
   });
 
   it('leaves what is not final', async () => {
@@ -123,7 +131,7 @@ describe('pruning the log of conversations', () => {
       values ($1, 'us', 'them', 'us', 'them', 'sms', true)`,
       [id],
     );
-    await database.changeLog.pruneConversationLog(age(-1));
+    await prune(age(-1));
     const left = await sql.query('select 1 from conversation_log where conversation_id = $1', [id]);
     expect(left.rowCount).toBe(1);
     await open.query('rollback');
@@ -137,7 +145,10 @@ describe('pruning the log of conversations', () => {
       select gen_random_uuid(), false, now() - interval '9 days' from generate_series(1, 12000)`,
     );
     await until('it is final', async () => (await log().read((await log().tail()).begin, 1)).entries.length === 1);
-    await Promise.all([1, 2, 3].map(() => database.changeLog.pruneConversationLog(age(8))));
+    const pruneAll = async () => {
+      while ((await database.changeLog.pruneConversationLog(age(8), 1_000)) === 1_000);
+    };
+    await Promise.all([1, 2, 3].map(pruneAll));
     expect((await sql.query('select 1 from conversation_log')).rowCount).toBe(0);
     const { begin, end } = await log().tail();
     expect(end).toEqual(begin);
