@@ -66,10 +66,10 @@ export function toDomainError(error: unknown): unknown {
   return error;
 }
 
-/** Runs reads outside of a transaction; what they throw goes through toDomainError(). */
-export async function guarded<T>(query: () => Promise<T>): Promise<T> {
+/** Runs statements outside of the transactions of the store; what they throw goes through toDomainError(). */
+export async function guarded<T>(work: () => Promise<T>): Promise<T> {
   try {
-    return await query();
+    return await work();
   } catch (error) {
     throw toDomainError(error);
   }

@@ -2,20 +2,12 @@ import { sql } from 'kysely';
 import type { DispatchJob, QueueBacklog, Upkeep } from '../domain/delivery-ports.ts';
 import { providers } from '../domain/message.ts';
 import { KEY_PREFIX, schedule } from './delivery-tx.ts';
-import { toDomainError } from './errors.ts';
+import { guarded } from './errors.ts';
 import type { Orm } from './orm.ts';
 import type { Database, Tables } from './rows.ts';
 
 /** A message that was changed a moment ago may be between the end of one job and the commit that adds the next. */
 const SETTLED_FOR = '1 minute';
-
-async function guarded<T>(query: () => Promise<T>): Promise<T> {
-  try {
-    return await query();
-  } catch (error) {
-    throw toDomainError(error);
-  }
-}
 
 async function backlog(database: Database): Promise<readonly QueueBacklog[]> {
   const { rows } = await sql<QueueBacklog>`

@@ -62,6 +62,11 @@ export function fieldInvalid(field: string, description: string): DomainError {
   return new DomainError('field_invalid', `${field}: ${description}`, { fields: [{ field, description }] });
 }
 
+/** Of a watch. */
+export function resumeTokenInvalid(description: string): DomainError {
+  return new DomainError('resume_token_invalid', `resume_token ${description}`, { fields: [{ field: 'resume_token', description }] });
+}
+
 export function messageNotFound(ids: readonly string[]): DomainError {
   return notFound('message_not_found', 'message', ids);
 }

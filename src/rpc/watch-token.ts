@@ -1,6 +1,6 @@
 /** Resume tokens of watches: opaque to callers, bound to the method and to the filter they were made for. */
 import { type Duration, durationMs } from '@bufbuild/protobuf/wkt';
-import { DomainError } from '../domain/errors.ts';
+import { resumeTokenInvalid } from '../domain/errors.ts';
 import type { WatchPosition } from '../services/watch-position.ts';
 import type { WatchRequest } from '../services/watch-stream.ts';
 import { LIST_PAGES, UUID } from './page-token.ts';
@@ -16,10 +16,6 @@ export type WatchKind = 'messages' | 'conversations';
 
 const VERSIONS = { messages: 'm1', conversations: 'c1' } satisfies Record<WatchKind, string>;
 
-function tokenInvalid(description: string): DomainError {
-  return new DomainError('resume_token_invalid', `resume_token ${description}`, { fields: [{ field: 'resume_token', description }] });
-}
-
 export function watchToken({ origin, place, listed }: WatchPosition, kind: WatchKind, digest: string): string {
   const parts = [VERSIONS[kind], digest, origin.database, origin.timeline, place.frontier, place.position];
   return Buffer.from([...parts, ...(listed === undefined ? [] : [listed.key, listed.id])].join(' ')).toString('base64url');
@@ -31,9 +27,9 @@ function positionOf(token: string, kind: WatchKind, digest: string): WatchPositi
   const isPlace = DATABASE.test(database) && TIMELINE.test(timeline) && NUMBER.test(frontier) && NUMBER.test(position);
   const isListed = key === undefined || (LIST_PAGES.isKey(key) && UUID.test(id));
   if (version !== VERSIONS[kind] || !isPlace || !isListed || rest.length > 0) {
-    throw tokenInvalid('is malformed; pass it on unchanged');
+    throw resumeTokenInvalid('is malformed; pass it on unchanged');
   }
-  if (boundTo !== digest) throw tokenInvalid('belongs to another filter; start again without it');
+  if (boundTo !== digest) throw resumeTokenInvalid('belongs to another filter; start again without it');
   return {
     origin: { database, timeline },
     place: { frontier: BigInt(frontier), position: BigInt(position) },

@@ -1,4 +1,4 @@
-import { DomainError } from '../domain/errors.ts';
+import { DomainError, resumeTokenInvalid } from '../domain/errors.ts';
 import { isAfter, LOG_START, type LogPlace } from '../domain/log-place.ts';
 import type { Cursor } from '../domain/ports.ts';
 import type { LogMoment, LogOrigin, LogReader } from '../domain/watch-ports.ts';
@@ -13,11 +13,7 @@ export interface WatchPosition {
 }
 
 const expired = (why: string) => new DomainError('resume_token_expired', `resume_token ${why}; start again with include_initial_state`);
-
-function invalid(): DomainError {
-  const description = 'belongs to another database; start again without it';
-  return new DomainError('resume_token_invalid', `resume_token ${description}`, { fields: [{ field: 'resume_token', description }] });
-}
+const invalid = () => resumeTokenInvalid('belongs to another database; start again without it');
 
 /**
  * Whether what is behind a place can be told, all of it and in order. Returns the origin to compare with from now on. Throws
