@@ -198,22 +198,4 @@ describe('the log of messages', () => {
     expect(await log().has(LOG_START)).toBe(true);
     expect(await log().has({ ...next, position: next.position + 1_000n })).toBe(false);
   });
-
-  it('is read by its index, however long it is', async () => {
-    const [{ client }] = await three();
-    await client.query('begin');
-    await client.query(
-      `insert into message_events (id, message_id, conversation_id, sequence, type, status_after)
-      select gen_random_uuid(), id, conversation_id, 1000 + number, 'created', 'pending'
-      from messages, generate_series(1, 20000) number where conversation_id = $1`,
-      [freshConversation()],
-    );
-    await client.query('analyze message_events');
-    const { rows } = await client.query<{ 'QUERY PLAN': string }>(
-      `explain select * from message_events where (frontier, position) > (5, 5) and frontier < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-      order by frontier, position limit 200`,
-    );
-    await client.query('rollback');
-    expect(rows.map((row) => row['QUERY PLAN']).join('\n')).toContain('Index Scan using message_events_log');
-  });
 });

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { PREPARED } from '../../src/db/prepared-statements.ts';
 import { storedAddress } from '../../src/domain/address.ts';
+import { LOG_START } from '../../src/domain/log-place.ts';
 import type { ConversationFilter, MessageFilter, Tx } from '../../src/domain/ports.ts';
 import type { WebhookFilter } from '../../src/domain/webhook-ports.ts';
 import { createDatabase } from '../support/database.ts';
@@ -48,7 +49,7 @@ beforeAll(async () => {
 afterAll(() => opened.disposeAsync());
 
 const READS_TABLES =
-  /^\s*(select|with|update|delete)\b.*\b(messages|conversations|message_events|suppressions|webhook_requests|delivery_attempts)\b/is;
+  /^\s*(select|with|update|delete)\b.*\b(messages|conversations|message_events|suppressions|webhook_requests|delivery_attempts|conversation_log)\b/is;
 
 /** How PostgreSQL runs what `work` asks of it, word for word and value for value. */
 async function plansOf(work: () => Promise<unknown>): Promise<readonly PlanNode[]> {
@@ -193,6 +194,27 @@ describe('a page of webhook requests reads a page of rows of each range of an in
       expect(plans).toHaveLength(1);
       expect(plans.flatMap(tablesRead)).toEqual([]);
       expect(Math.max(...plans.map(rowsRead))).toBeLessThanOrEqual((ranges + 1) * ROWS_OF_A_RANGE);
+    }
+  });
+});
+
+describe('what watchers ask of a log reads a page of rows of an index, and never the table', () => {
+  const ROWS = 200;
+  /** That of the moment: whose log it is, and where it begins. */
+  const ROWS_BESIDE = 20;
+  it.each([
+    ['messages', 'message_events'],
+    ['conversations', 'conversation_log'],
+  ] as const)('of %s', async (name, table) => {
+    const log = database.changeLog[name];
+    const { end } = await log.tail();
+    for (const place of [LOG_START, { ...end, position: end.position / 2n }]) {
+      for (const read of [() => log.tail(), () => log.read(place, ROWS), () => log.has({ ...place, frontier: 5n })]) {
+        const plans = await plansOf(read);
+        expect(plans).toHaveLength(1);
+        expect(plans.flatMap(tablesRead)).not.toContain(table);
+        expect(Math.max(...plans.map(rowsRead))).toBeLessThanOrEqual(ROWS + ROWS_BESIDE);
+      }
     }
   });
 });
