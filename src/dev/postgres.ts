@@ -95,7 +95,8 @@ function serve(dataDir: string, port: number, temporaryFolder: string | undefine
   if (options.fast === true) {
     settings.push('fsync=off', 'synchronous_commit=off', 'full_page_writes=off', 'max_connections=300', 'max_wal_size=4GB');
   }
-  return superviseUntil((output) => output.includes('database system is ready to accept connections'), {
+  // A standby says `read-only connections`.
+  return superviseUntil((output) => /database system is ready to accept (read-only )?connections/.test(output), {
     command: join(postgresBinFolder(), 'postgres'),
     args: ['-D', dataDir, '-p', String(port), ...settings.flatMap((setting) => ['-c', setting])],
     // Fast shutdown: rolls running transactions back and leaves nothing to recover.

@@ -130,6 +130,41 @@ describe('a database', () => {
     expect(sequences).toEqual(Array.from({ length: sequences.length }, (_, index) => first + index));
   });
 
+  it('that is a standby for a while, and then the primary of a new timeline, interrupts no watcher', async () => {
+    await using app = await startTestApp(settings());
+    const calls = callsTo(app);
+    await using watcher = await begun(watch(calls, { progressInterval: { seconds: 1n } }));
+    const timeline = () => Number.parseInt(Buffer.from(watcher.token(), 'base64url').toString().split(' ')[3] ?? '', 16);
+    const sees = (id: string) => watcher.sees('the message', () => events(watcher).some(({ message }) => message?.id === id));
+    await sees((await calls.send()).id);
+    const before = timeline();
+    const ask = async (text: string) => {
+      const sql = new pg.Client({ connectionString: postgres.url });
+      await sql.connect();
+      const { rows } = await sql.query<{ readonly answer: unknown }>(text);
+      await sql.end();
+      return rows[0]?.answer;
+    };
+    const folder = await ask(`select current_setting('data_directory') as answer`);
+    await ask(`copy (select 'read by its name alone') to '${folder}/standby.signal'`);
+    await postgres.stop();
+    await postgres.start();
+    expect(await ask('select pg_is_in_recovery() as answer')).toBe(true);
+    const told = watcher.items.length;
+    await watcher.sees('signs of life', ({ length }) => length >= told + 3);
+    expect(await ask('select pg_promote() as answer')).toBe(true);
+    let id = '';
+    await until('it takes messages again', async () => {
+      id = (await calls.send()).id;
+      return true;
+    });
+    await sees(id);
+    expect(timeline()).toBe(before + 1);
+    await using resumed = await begun(watch(calls, { resumeToken: watcher.token() }));
+    await calls.send();
+    await resumed.sees('the next', () => events(resumed).length > 0);
+  });
+
   it('that is away lets no new watcher in', async () => {
     await using app = await startTestApp(settings());
     await postgres.stop();
