@@ -46,7 +46,7 @@ export const POLL_INTERVAL_MS = 100;
 const TAIL_ROWS = 200;
 /** Of a stream by itself: entries, which are small. It loads the rows of MAX_HELD at most. */
 const OWN_ROWS = 100;
-/** Of each kind in one process. What its caller does not read makes each of them large; see ARCHITECTURE.md, watching. */
+/** Of each kind in one process: each may hold what its caller does not read. */
 const MAX_STREAMS = 10_000;
 /** After a restart all streams come back at once, and the database has other work too. */
 const OWN_READS_AT_ONCE = 4;
@@ -114,6 +114,8 @@ export class WatchHub<Entry extends Placed, Change> {
   }
 
   leave(subscriber: WatchSubscriber<Entry, Change>): void {
+    // What it still reads for itself is for nobody.
+    subscriber.fail(new Error('the stream is over'));
     this.#all.delete(subscriber);
     this.#putBehind(subscriber);
   }

@@ -66,9 +66,11 @@ export function createWatch<Entry extends Placed, Change>(parts: WatchHubParts<E
   }
 
   async function beginningOf(from: WatchQuery<Entry, Change>['from'], subscriber: WatchSubscriber<Entry, Change>): Promise<WatchPosition> {
-    const tail = await hub.own(subscriber, () => log.tail());
-    if (typeof from === 'string') return { origin: tail.origin, place: tail.end, listed: undefined };
-    return { ...from, origin: await verifyPlace(log, from.origin, from.place, tail) };
+    return hub.own(subscriber, async () => {
+      const tail = await log.tail();
+      if (typeof from === 'string') return { origin: tail.origin, place: tail.end, listed: undefined };
+      return { ...from, origin: await verifyPlace(log, from.origin, from.place, tail) };
+    });
   }
 
   /** As many of the rows that match now as may be held. */

@@ -129,6 +129,36 @@ describe('a stream that is behind', () => {
     expect(world.watch.size()).toBe(0);
   });
 
+  it('tries no more when its caller has ended it', async () => {
+    const world = createWatchWorld();
+    world.log.read = away;
+    const stream = world.watch.stream(queryOf({ progressIntervalMs: 1_000 }), new AbortController().signal);
+    for (let items = 0; items < 3; items += 1) await stream.next();
+    let reads = 0;
+    world.log.read = () => {
+      reads += 1;
+      return away();
+    };
+    await stream.return(undefined);
+    for (let turns = 0; turns < 200; turns += 1) await breathe();
+    expect(reads).toBe(0);
+  });
+
+  it('that resumes after a failover looks for its place in its turn, as all that come back do', async () => {
+    const world = createWatchWorld();
+    const { place } = world.log.append('a');
+    const from = { origin: { database: '1.1', timeline: '00000000' }, place, listed: undefined };
+    let asked = 0;
+    world.log.has = () => {
+      asked += 1;
+      return silence();
+    };
+    const streams = Array.from({ length: 10 }, () => follow(world, queryOf({ from })));
+    for (let turns = 0; turns < 100; turns += 1) await breathe();
+    expect(asked).toBe(4);
+    for (const { leave } of streams) leave();
+  });
+
   it('looks no more often than the shared reader while it may not join it, because that hangs in front of a failover', async () => {
     // An answer takes a small part of the time between two looks.
     const pause = async () => {
