@@ -142,7 +142,7 @@ export const variables = {
   SENDGRID_API_KEY: str({ default: '', desc: 'SendGrid API key. Without it email waits until a worker has one. Secret.' }),
   SENDGRID_WEBHOOK_KEYS: addressList({
     default: [],
-    desc: 'Public keys of SendGrid webhooks (base64), comma separated; two while they are being changed. None: they are refused.',
+    desc: 'Public keys of SendGrid webhooks (base64), comma separated; two while they are being changed. None: they are answered 503.',
   }),
   SENDGRID_API_URL: httpUrl({ default: 'https://api.sendgrid.com', desc: 'Where the API of SendGrid is.' }),
   SENDGRID_MAX_CONCURRENT: integer(1, 1_000)({ default: 20, desc: 'Requests of this process to SendGrid at once.' }),
@@ -150,7 +150,7 @@ export const variables = {
   PROVIDER_TIMEOUT_MS: integer(100, 120_000)({ default: 10_000, desc: 'Longest wait for an answer of a provider.' }),
   PUBLIC_URL: optionalHttpUrl({
     default: '',
-    desc: 'The HTTP port as providers reach it, such as https://messages.example.com. Without it Twilio sends no reports and its webhooks are refused.',
+    desc: 'The HTTP port as providers reach it, such as https://messages.example.com. Without it Twilio sends no reports and its webhooks are answered 503.',
   }),
   WEBHOOK_MAX_BYTES: integer(1_024, 268_435_456)({ default: 33_554_432, desc: 'Largest body of a webhook request.' }),
   DISPATCH_MAX_ATTEMPTS: integer(1, 100)({ default: 12, desc: 'Refusals that may pass by themselves before a message is given up.' }),
