@@ -79,7 +79,7 @@ async function sampleBacklog({ upkeep, metrics, log }: WorkerParts, signal: Abor
   }
 }
 
-/** Starts at once, whether PostgreSQL answers or not. Disposing takes no more jobs and lets running ones end. */
+/** Starts at once, whether PostgreSQL answers or not. Disposing takes no more jobs and lets running ones end; again, it waits for the same. */
 export function startWorker(config: Config, parts: WorkerParts): AsyncDisposable {
   const { upkeep, retention, clients, log } = parts;
   const housekeeping = createHousekeeping({ upkeep, retention, clock: { now: () => new Date() } });

@@ -127,13 +127,14 @@ export async function startApp(config: Config, instruments: Instruments, open = 
     warmCache: createWarmCache({ reads: database.reads, cache: cache?.admin, clock, nowMs, wait }),
   });
 
+  let worker: AsyncDisposable | undefined;
   let providerHealth: () => readonly ProviderHealth[] = () => [];
   if (config.role !== 'server') {
     const [{ startWorker }, { openProviders }] = await Promise.all([import('./app-worker.ts'), import('./providers/open-providers.ts')]);
     const { clients } = opened.use(await openProviders(config.providers, instruments));
-    const worker = { store, webhooks, upkeep: database.upkeep, retention: retentionOf(database), clients: [...clients.values()] };
-    opened.use(startWorker(config, { ...worker, ...instruments }));
-    providerHealth = () => worker.clients.map((client) => client.health());
+    const parts = { store, webhooks, upkeep: database.upkeep, retention: retentionOf(database), clients: [...clients.values()] };
+    worker = opened.use(startWorker(config, { ...parts, ...instruments }));
+    providerHealth = () => parts.clients.map((client) => client.health());
   }
 
   const services = [MessageService, ConversationService, ProviderEventService, SuppressionService, CacheService];
@@ -182,11 +183,14 @@ export async function startApp(config: Config, instruments: Instruments, open = 
   opened.defer(async () => {
     draining = true;
     health.close();
+    // Beside the calls that end; what is under way at a provider may take as long.
+    const idle = worker?.[Symbol.asyncDispose]();
     await new Promise((resolve) => setTimeout(resolve, delayMs));
     // Nobody else ends them.
     watchMessages.close();
     watchConversations.close();
     await server.close(timeoutMs);
+    await idle;
   });
 
   const closing = opened.move();

@@ -84,17 +84,18 @@ async function runLane(lane: Lane, pgPool: Pool, pools: Set<string>, log: Log, s
 
 /** Starts at once, whether PostgreSQL answers or not. Disposing takes no more jobs and lets running ones end. */
 export function startQueue(options: QueueOptions): AsyncDisposable {
-  const stopping = new AbortController();
-  const { signal } = stopping;
+  const [stopping, stopped] = [new AbortController(), new AbortController()];
   const pools = new Set<string>();
   const { connectionString, log, workerLostMs, closePatienceMs } = options;
   const pgPool = openQueuePool({ connectionString, max: options.lanes.length * LANE_CONNECTIONS + 1 });
-  const lanes = options.lanes.map((lane) => runLane(lane, pgPool, pools, log, signal));
-  const watching = watchWorkers({ pgPool, pools, signal, log, workerLostMs });
+  const lanes = options.lanes.map((lane) => runLane(lane, pgPool, pools, log, stopping.signal));
+  void watchWorkers({ pgPool, pools, signal: stopped.signal, log, workerLostMs });
   return {
     async [Symbol.asyncDispose]() {
       stopping.abort();
-      await Promise.race([Promise.all([...lanes, watching]), delay(closePatienceMs, undefined, { ref: false })]);
+      await Promise.race([Promise.all(lanes), delay(closePatienceMs, undefined, { ref: false })]);
+      // Not before: others would take its jobs for those of a process that is gone.
+      stopped.abort();
       // Not waited for: a server that is gone never says goodbye.
       void pgPool.end().catch(() => undefined);
     },

@@ -124,6 +124,33 @@ describe('the queue', () => {
     await vi.waitFor(async () => expect(await queue.waiting()).toBe(0), patiently);
   });
 
+  it('keeps the jobs that are running while it stops', async () => {
+    const queue = await freshQueue();
+    const release = Promise.withResolvers<void>();
+    let runs = 0;
+    const slow = async () => {
+      runs += 1;
+      await release.promise;
+    };
+    const options = { connectionString: queue.url, log, workerLostMs: 300, closePatienceMs, lanes: [{ concurrency: 1, tasks: { slow } }] };
+    const stopping = startQueue(options);
+    await queue.add('slow');
+    await vi.waitFor(() => expect(runs).toBe(1), patiently);
+    const stopped = stopping[Symbol.asyncDispose]();
+    await using _other = startQueue(options);
+    await queue.add('slow');
+    await vi.waitFor(() => expect(runs).toBe(2), patiently);
+    const beats = async () => Number((await queue.sql.query('select sum(extract(epoch from seen_at)) from queue_workers')).rows[0]?.sum);
+    for (let rounds = 0; rounds < 10; rounds += 1) {
+      const before = await beats();
+      await vi.waitFor(async () => expect(await beats()).not.toBe(before), patiently);
+    }
+    expect(runs).toBe(2);
+    release.resolve();
+    await stopped;
+    await vi.waitFor(async () => expect(await queue.waiting()).toBe(0), patiently);
+  });
+
   it('goes on when PostgreSQL has been away', async () => {
     const postgres = opened.use(await startOwnPostgres());
     const queue = await queueOf(postgres.url);
