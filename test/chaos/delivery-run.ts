@@ -11,6 +11,8 @@ import { type DeliveryStack, startDeliveryStack } from './delivery-stack.ts';
 
 /** A process needs about this long to be killed and to serve again. */
 const KILL_MS = 1_200;
+/** A run of many minutes says how far it is. */
+const KILLS_PER_LINE = 20;
 /** Without kills: what two processes on two cores take in their stride. */
 const STEADY_PER_SECOND = 40;
 
@@ -44,6 +46,7 @@ async function killSome({ mortals }: DeliveryStack, { kills, seed }: DeliverySet
   for (let killed = 0; killed < kills; killed += 1) {
     await wait(random() * 400);
     await mortals[Math.floor(random() * mortals.length)]?.killAndRestart();
+    if ((killed + 1) % KILLS_PER_LINE === 0) console.log(`  ${killed + 1} of ${kills} killed`);
   }
   return kills;
 }
