@@ -4,6 +4,7 @@ import type { Measurement } from './measure.ts';
 import { BATCH } from './requests.ts';
 import { type Results, ratios, valuesOf } from './results.ts';
 import { type Range, rangeOf } from './statistics.ts';
+import type { WatchersResult } from './watchers-result.ts';
 
 export interface Goal {
   readonly what: string;
@@ -39,7 +40,7 @@ function judge({ values, ...rest }: ReturnType<typeof goal>): Judged {
   return { ...rest, measured, met: rest.bound === 'at most' ? measured.median <= rest.limit : measured.median >= rest.limit };
 }
 
-export function judgeGoals(results: Results, growth: Growth | undefined): readonly Judged[] {
+export function judgeGoals(results: Results, growth: Growth | undefined, watchers: WatchersResult | undefined): readonly Judged[] {
   const cpu = (key: string, other: string): Values => ratios(results, key, other);
   const unloaded = (key: string): Values => ratios(results, key, 'floor', 'unloadedP50Us');
   const p50Us = valuesOf(results, 'strong', 'p50Us');
@@ -77,6 +78,6 @@ export function judgeGoals(results: Results, growth: Growth | undefined): readon
     goal('growth: the same, 100,000 read', 'at most', 1.1, 'x', growth?.spreadRows ?? [], grown),
     goal('growth: CPU of a hit, 1,000 connections against 1', 'at most', 1.1, 'x', growth?.connections ?? [], grown),
     goal('RSS of 1,000 idle connections, above none', 'at most', 150, 'MB', growth?.idleConnectionsMb ?? [], grown),
-    goal('RSS of an idle watcher', 'at most', 40, 'KB', [], 'WatchMessages is not built yet'),
+    goal('RSS of an idle watcher', 'at most', 40, 'KB', watchers?.kilobytes ?? [], 'make bench-watchers has not been run'),
   ].map(judge);
 }

@@ -15,6 +15,7 @@ import { cpuUs, residentMegabytes } from './process-cost.ts';
 import { barsOf, printGoals, printReport } from './report.ts';
 import { requestSets } from './requests.ts';
 import { versions } from './versions.ts';
+import { readWatchers } from './watchers-result.ts';
 
 const isShort = (process.env['SHORT'] ?? '') !== '';
 const form = isShort ? SHORT : FULL;
@@ -85,7 +86,7 @@ for (const server of servers.values()) await server.thaw();
 await checkAnswers([...servers.values()], lab.postgresUrl);
 say('and still answer rightly');
 
-const goals = judgeGoals(results, readGrowth());
+const goals = judgeGoals(results, readGrowth(), readWatchers());
 printReport(results, resident, h2load);
 printGoals(goals);
 const record = {

@@ -1,7 +1,8 @@
 /**
- * `node bench/watchers.ts`: what idle watchers cost. Memory of the service per open stream, and how often PostgreSQL is asked, which must
+ * `make bench-watchers`: what idle watchers cost. Memory of the service per open stream, and how often PostgreSQL is asked, which must
  * not depend on their number; then how long one change takes to reach all of them. Needs Linux, for /proc.
  */
+import { writeFileSync } from 'node:fs';
 import { type ClientHttp2Session, connect } from 'node:http2';
 import { setTimeout as delay } from 'node:timers/promises';
 import { create, toBinary } from '@bufbuild/protobuf';
@@ -13,6 +14,7 @@ import { MessageService, WatchMessagesRequestSchema } from '../gen/messaging/v1/
 import { startPostgres } from '../src/dev/postgres.ts';
 import { startService } from '../test/support/processes.ts';
 import { residentMegabytes } from './process-cost.ts';
+import { WATCHERS_FILE, type WatchersResult } from './watchers-result.ts';
 
 const STREAMS_PER_CONNECTION = 100;
 const COUNTS = [1_000, 2_000, 3_000] as const;
@@ -110,15 +112,20 @@ async function timeOfChange(streams: number): Promise<number> {
 
 const emptyMb = await residentMb();
 console.log(`  no watchers: RSS ${emptyMb.toFixed(0)} MB; PostgreSQL, transactions a second: ${(await statementsPerSecond()).toFixed(1)}`);
+const kilobytes: number[] = [];
 let streams = 0;
 for (const count of COUNTS) {
   await watchers(count - streams);
   streams = count;
   const mb = await residentMb();
-  console.log(`  ${count} watchers: RSS ${mb.toFixed(0)} MB, ${(((mb - emptyMb) * 1_000) / count).toFixed(1)} KB for each`);
+  const each = ((mb - emptyMb) * 1_000) / count;
+  kilobytes.push(each);
+  console.log(`  ${count} watchers: RSS ${mb.toFixed(0)} MB, ${each.toFixed(1)} KB for each`);
   console.log(`    PostgreSQL, transactions a second: ${(await statementsPerSecond()).toFixed(1)}`);
 }
 const times: number[] = [];
 for (let index = 0; index < CHANGES; index += 1) times.push(await timeOfChange(streams));
 times.sort((a, b) => a - b);
+const result: WatchersResult = { at: new Date().toISOString(), kilobytes };
+writeFileSync(WATCHERS_FILE, `${JSON.stringify(result, undefined, 2)}\n`);
 console.log(`  one change told to all ${streams}: median ${times[CHANGES / 2]?.toFixed(0)} ms, slowest ${times.at(-1)?.toFixed(0)} ms`);
