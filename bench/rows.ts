@@ -1,6 +1,6 @@
 /** The rows that every contender reads: SMS of about 560 bytes as protobuf, written by SQL so that a million of them take no long time. */
 import pg from 'pg';
-import { migrate } from '../src/db/orm.ts';
+import { migrate } from '../src/migrate.ts';
 
 export const MESSAGES_PER_CONVERSATION = 10;
 

@@ -4,9 +4,9 @@ import { Redis } from 'ioredis';
 import pg from 'pg';
 import { readConfig } from '../../src/config.ts';
 import { type Database, openDatabase } from '../../src/db/database.ts';
-import { migrate } from '../../src/db/orm.ts';
 import { type Postgres, startPostgres } from '../../src/dev/postgres.ts';
 import { type Redis as RedisServer, startRedis } from '../../src/dev/redis.ts';
+import { migrate } from '../../src/migrate.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
 import { type Replica, startReplica } from './replica.ts';
 
