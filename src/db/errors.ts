@@ -9,7 +9,7 @@ const NETWORK_CODES = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'EAI_A
 const UNAVAILABLE_SQLSTATE = /^(08...|53...|57P0.|57014|55000|55P03|25P0[34]|25006|3D000|28...)$/;
 const REPEATABLE_SQLSTATE = new Set(['40001', '40P01']);
 const LOST_CONNECTION =
-  /connection terminated|timeout exceeded when trying to connect|connection timeout|query read timeout|client has encountered a connection error|cannot use a pool|connection ended/i;
+  /connection terminated|timeout exceeded when trying to connect|connection timeout|query read timeout|client has encountered a connection error|client was closed|cannot use a pool|connection ended/i;
 
 interface DriverError {
   readonly code: string | undefined;

@@ -1,7 +1,9 @@
 /** Which errors of PostgreSQL pass by themselves: callers are told to try again, and watchers wait. */
+import pg from 'pg';
 import { describe, expect, it } from 'vitest';
 import { toDomainError } from '../../src/db/errors.ts';
 import { DomainError } from '../../src/domain/errors.ts';
+import { createDatabase } from '../support/database.ts';
 
 const failure = (code: string) => Object.assign(new Error('as PostgreSQL says it'), { code });
 
@@ -16,6 +18,16 @@ describe('an error of PostgreSQL', () => {
     expect(toDomainError(failure(code))).toMatchObject({ code: 'storage_unavailable' });
     // As the ORM and the pool pass it on.
     expect(toDomainError(new Error('wrapped', { cause: failure(code) }))).toMatchObject({ code: 'storage_unavailable' });
+  });
+
+  it('is storage_unavailable when the connection was closed because of an earlier statement', async () => {
+    await using database = await createDatabase();
+    const client = new pg.Client({ connectionString: database.url });
+    await client.connect();
+    const ended = client.end();
+    const error = await client.query('rollback').catch((thrown: unknown) => thrown);
+    expect(toDomainError(error)).toMatchObject({ code: 'storage_unavailable' });
+    await ended;
   });
 
   it.each([
