@@ -37,12 +37,16 @@ const LANE_CONNECTIONS = 3;
 /** Otherwise nobody would hear of it when the end of a job cannot be written down, and the process would end. */
 const AT_ONCE = { completeJobBatchDelay: 0, failJobBatchDelay: 0 };
 
+/** For the ends of jobs that are still to be written down when a lane has stopped. */
+const FLUSH_MS = 5_000;
+
 /** Resolves when it does nothing any more. When ends of jobs could not be written down it may stop short of settling its own promise. */
 async function ended(runner: Runner, events: WorkerEvents): Promise<void> {
-  const failed = new Promise<void>((resolve) => {
-    events.on('pool:fatalError', () => events.on('pool:gracefulShutdown:complete', () => resolve()));
-  });
-  await Promise.race([runner.promise, failed]);
+  const { promise: stopped, resolve } = Promise.withResolvers<void>();
+  for (const event of ['pool:gracefulShutdown:complete', 'pool:gracefulShutdown:error'] as const) {
+    events.on(event, () => setTimeout(resolve, FLUSH_MS).unref());
+  }
+  await Promise.race([runner.promise, stopped]);
 }
 
 /** A lane that ends by itself, as when PostgreSQL went away, begins again. */
