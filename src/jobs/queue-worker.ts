@@ -49,7 +49,7 @@ async function ended(runner: Runner, events: WorkerEvents): Promise<void> {
   await Promise.race([runner.promise, stopped]);
 }
 
-/** A lane that ends by itself, as when PostgreSQL went away, begins again. */
+/** A lane that ends, as when PostgreSQL went away, begins again. */
 async function runLane(lane: Lane, pgPool: Pool, pools: Set<string>, log: Log, signal: AbortSignal): Promise<void> {
   let failing = false;
   while (!signal.aborted) {
@@ -74,6 +74,8 @@ async function runLane(lane: Lane, pgPool: Pool, pools: Set<string>, log: Log, s
       failing = false;
       const stop = (): void => void runner.stop().catch(() => undefined);
       signal.addEventListener('abort', stop, { once: true });
+      // PostgreSQL may have given it a job although the answer was lost. Under another name of the lane it counts as that of one that is gone.
+      events.once('worker:getJob:error', stop);
       if (signal.aborted) stop();
       await ended(runner, events);
       signal.removeEventListener('abort', stop);

@@ -35,6 +35,12 @@ export interface Findings {
 const PATIENCE_MS = 180_000;
 const POLL_MS = 250;
 
+/** What the queue waits for. */
+const JOBS = `
+  select j.task_identifier as task, j.attempts, left(j.last_error, 80) as error, (j.run_at - now())::text as due,
+    j.locked_by, (now() - j.locked_at)::text as locked_for, (now() - w.seen_at)::text as last_seen, count(*)::integer as jobs
+  from graphile_worker.jobs j left join queue_workers w on w.pool_id = j.locked_by group by 1, 2, 3, 4, 5, 6, 7 order by 8 desc limit 40`;
+
 /** Resolves when nothing is under way any more; throws when that takes too long. */
 export async function untilSettled(sql: pg.Pool, simulator: Simulator): Promise<void> {
   const untilMs = performance.now() + PATIENCE_MS;
@@ -42,7 +48,10 @@ export async function untilSettled(sql: pg.Pool, simulator: Simulator): Promise<
     const { rows } = await sql.query<{ count: number }>(`select count(*)::integer as count from messages where status = 'pending'`);
     const pending = rows[0]?.count ?? 0;
     if (pending === 0) break;
-    if (performance.now() > untilMs) throw new Error(`${pending} messages are still PENDING after ${PATIENCE_MS / 1_000} s`);
+    if (performance.now() > untilMs) {
+      console.table((await sql.query(JOBS)).rows);
+      throw new Error(`${pending} messages are still PENDING after ${PATIENCE_MS / 1_000} s; above are the jobs of the queue`);
+    }
     await wait(POLL_MS);
   }
   await simulator.idle();

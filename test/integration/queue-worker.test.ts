@@ -6,6 +6,7 @@ import { createLog } from '../../src/telemetry/log.ts';
 import { patiently } from '../support/cached-service.ts';
 import { createDatabase } from '../support/database.ts';
 import { startOwnPostgres } from '../support/servers.ts';
+import { startTcpProxy } from '../support/tcp-proxy.ts';
 
 const log = createLog({ level: 'silent' });
 const [workerLostMs, closePatienceMs] = [10_000, 10_000];
@@ -97,6 +98,28 @@ describe('the queue', () => {
     await vi.waitFor(async () => expect(await queue.waiting()).toBe(1), patiently);
   });
 
+  it('keeps what was scheduled after the job of a slow process was given to others, when that process is done with it', async () => {
+    const queue = await freshQueue();
+    const release = Promise.withResolvers<void>();
+    let runs = 0;
+    const slow = async () => {
+      runs += 1;
+      await release.promise;
+    };
+    const schedule = (runAt: string) => queue.sql.query(`select graphile_worker.add_job('slow', job_key => 'one', run_at => ${runAt})`);
+    const common = { connectionString: queue.url, log, closePatienceMs };
+    await schedule('now()');
+    await using _slow = startQueue({ ...common, workerLostMs: 60_000, lanes: [{ concurrency: 1, tasks: { slow } }] });
+    await vi.waitFor(() => expect(runs).toBe(1), patiently);
+    await using _hasty = startQueue({ ...common, workerLostMs: 200, lanes: [] });
+    const locked = async () => (await queue.sql.query('select 1 from graphile_worker.jobs where locked_by is not null')).rows.length;
+    await vi.waitFor(async () => expect(await locked()).toBe(0), patiently);
+    await schedule(`now() + interval '2 seconds'`);
+    release.resolve();
+    await vi.waitFor(() => expect(runs).toBe(2), patiently);
+    await vi.waitFor(async () => expect(await queue.waiting()).toBe(0), patiently);
+  });
+
   it('does not take over the jobs of its own long-running tasks', async () => {
     const queue = await freshQueue();
     const release = Promise.withResolvers<void>();
@@ -169,6 +192,31 @@ describe('the queue', () => {
     await postgres.start();
     await vi.waitFor(() => queue.add('quick', { number: 2 }), patiently);
     await vi.waitFor(() => expect(done).toHaveLength(2), patiently);
+  });
+
+  it('runs a job again that was taken while the connection was lost: nobody knows of having it', async () => {
+    const queue = await freshQueue();
+    const direct = new URL(queue.url);
+    const proxy = opened.use(await startTcpProxy({ host: direct.hostname, port: Number(direct.port) }));
+    const proxied = new URL(queue.url);
+    proxied.port = String(proxy.port);
+    await queue.add('quick');
+    const lost = proxy.loseAnswerTo('get_job');
+    let runs = 0;
+    const quick = async () => {
+      runs += 1;
+    };
+    await using _queue = startQueue({
+      connectionString: proxied.href,
+      log,
+      workerLostMs: 500,
+      closePatienceMs,
+      lanes: [{ concurrency: 1, tasks: { quick } }],
+    });
+    await lost;
+    expect((await queue.sql.query('select 1 from graphile_worker.jobs where locked_by is not null')).rows).toHaveLength(1);
+    await vi.waitFor(async () => expect(await queue.waiting()).toBe(0), patiently);
+    expect(runs).toBe(1);
   });
 
   it('goes on when PostgreSQL was away while jobs ended, well or not', async () => {
