@@ -80,7 +80,7 @@ async function disturb(scenario: DeliveryScenario, stack: DeliveryStack, setting
 }
 
 async function runScenario(scenario: DeliveryScenario, settings: DeliverySettings): Promise<Outcome> {
-  await using stack = await startDeliveryStack({ seed: seedOf(settings.seed, scenario) });
+  await using stack = await startDeliveryStack({ seed: seedOf(settings.seed, scenario), servers: 2, workers: 2 });
   const { simulator, sql, clients } = stack;
   simulator.setFaults(scenario === 'crash' ? CRASH_FAULTS : WELL);
   const messages = scenario === 'crash' ? settings.messages : Math.ceil(settings.messages / 10);

@@ -16,19 +16,20 @@ export interface Mortal {
   killAndRestart(): Promise<void>;
   /** Everything that all of them have written. */
   output(): string;
+  /** The one that runs now. */
+  readonly running: Pick<ServiceProcess, 'pid' | 'httpPort'>;
 }
 
 export interface DeliveryStack extends AsyncDisposable {
   readonly postgres: OwnPostgres;
   readonly simulator: Simulator;
   readonly mortals: readonly Mortal[];
+  /** Of each server. */
+  readonly addresses: readonly string[];
   /** One per server. */
   readonly clients: readonly MessagingClient[];
   readonly sql: pg.Pool;
 }
-
-const SERVERS = 2;
-const WORKERS = 2;
 
 interface MortalProcess extends Mortal, AsyncDisposable {}
 
@@ -43,6 +44,9 @@ async function startMortal(name: string, env: Readonly<Record<string, string>>):
       running = await startService(env);
     },
     output: () => before + running.output(),
+    get running() {
+      return running;
+    },
     async [Symbol.asyncDispose]() {
       await running.stop();
     },
@@ -51,9 +55,15 @@ async function startMortal(name: string, env: Readonly<Record<string, string>>):
 
 export interface DeliveryStackOptions {
   readonly seed: number;
+  readonly servers: number;
+  readonly workers: number;
 }
 
-export async function startDeliveryStack({ seed }: DeliveryStackOptions): Promise<DeliveryStack> {
+export async function startDeliveryStack({
+  seed,
+  servers: serverCount,
+  workers: workerCount,
+}: DeliveryStackOptions): Promise<DeliveryStack> {
   await using opening = new AsyncDisposableStack();
   const postgres = opening.use(await startOwnPostgres());
   const redis = await startRedis();
@@ -93,7 +103,7 @@ export async function startDeliveryStack({ seed }: DeliveryStackOptions): Promis
     DISPATCH_UNKNOWN_WINDOW_MS: '20000',
     DISPATCH_WORKER_LOST_MS: '1500',
   };
-  const ports = await Promise.all(Array.from({ length: SERVERS }, () => freePort()));
+  const ports = await Promise.all(Array.from({ length: serverCount }, () => freePort()));
   const servers = ports.map((port, index) =>
     startMortal(`server ${index + 1}`, {
       ...shared,
@@ -102,12 +112,15 @@ export async function startDeliveryStack({ seed }: DeliveryStackOptions): Promis
       HTTP_PORT: index === 0 ? String(webhookPort) : '0',
     }),
   );
-  const workers = Array.from({ length: WORKERS }, (_, index) => startMortal(`worker ${index + 1}`, { ...shared, PROCESS_ROLE: 'worker' }));
+  const workers = Array.from({ length: workerCount }, (_, index) =>
+    startMortal(`worker ${index + 1}`, { ...shared, PROCESS_ROLE: 'worker' }),
+  );
   const mortals = await Promise.all([...servers, ...workers]);
   for (const mortal of mortals) opening.use(mortal);
-  const clients = ports.map((port) => opening.use(createMessagingClient(`127.0.0.1:${port}`)));
+  const addresses = ports.map((port) => `127.0.0.1:${port}`);
+  const clients = addresses.map((address) => opening.use(createMessagingClient(address)));
   const sql = opening.adopt(new pg.Pool({ connectionString: postgres.url, max: 4 }), (pool) => pool.end());
   sql.on('error', () => undefined);
   const opened = opening.move();
-  return { postgres, simulator, mortals, clients, sql, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+  return { postgres, simulator, mortals, addresses, clients, sql, [Symbol.asyncDispose]: () => opened.disposeAsync() };
 }
