@@ -107,6 +107,10 @@ export const variables = {
   CACHE_KEY_PREFIX: str({ default: '', desc: 'Put before every Redis key, to share one Redis between deployments.' }),
   GRPC_HOST: str({ default: '0.0.0.0', desc: 'Address the gRPC port binds to.' }),
   GRPC_PORT: integer(0, 65_535)({ default: 50_051, desc: 'Port of gRPC, gRPC-Web and Connect. 0 picks a free one.' }),
+  GRPC_REUSE_PORT: bool({
+    default: false,
+    desc: 'Share the gRPC port with other processes that do so too: the kernel spreads connections over them. Linux. The HTTP port stays of one process: probes and metrics are about one.',
+  }),
   HTTP_HOST: str({ default: '0.0.0.0', desc: 'Address the HTTP port binds to.' }),
   HTTP_PORT: integer(0, 65_535)({ default: 8_080, desc: 'Port of /healthz, /readyz, /metrics and webhooks. 0 picks a free one.' }),
   TLS_CERT_FILE: str({

@@ -7,7 +7,10 @@ export class ConfigError extends Error {
   override readonly name = 'ConfigError';
 }
 
-function read(environment: Readonly<Record<string, string | undefined>>) {
+/** Where several processes may listen on one port, as far as Node knows. */
+const SHARES_PORTS: readonly NodeJS.Platform[] = ['linux', 'freebsd', 'sunos', 'aix'];
+
+function read(environment: Readonly<Record<string, string | undefined>>, platform: NodeJS.Platform) {
   const problems: string[] = [];
   const values = cleanEnv(environment, variables, {
     reporter: ({ errors }) => {
@@ -30,6 +33,9 @@ function read(environment: Readonly<Record<string, string | undefined>>) {
   const redis = [environment['REDIS_HOST'], environment['REDIS_SENTINELS'], environment['REDIS_CLUSTER_NODES']];
   if (redis.filter((value) => value?.trim()).length > 1)
     problems.push('  REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES: set one of them.');
+  if (values.GRPC_REUSE_PORT && !SHARES_PORTS.includes(platform)) {
+    problems.push(`  GRPC_REUSE_PORT: processes cannot share a port on ${platform}; only on ${SHARES_PORTS.join(', ')}.`);
+  }
   if (problems.length > 0) {
     throw new ConfigError(`The configuration is wrong:\n${problems.join('\n')}\nREADME.md, Configuration, lists every variable.`);
   }
@@ -78,8 +84,8 @@ const CALL_MARGIN_MS = 5_000;
 const limitsOf = (maxConcurrent: number, maxPerSecond: number, timeoutMs: number) => ({ maxConcurrent, maxPerSecond, timeoutMs });
 
 /** Throws ConfigError that names everything wrong. */
-export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env) {
-  const values = read(environment);
+export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env, platform = process.platform) {
+  const values = read(environment, platform);
   return Object.freeze({
     database: {
       url: values.DATABASE_URL,
@@ -93,6 +99,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     grpc: {
       host: values.GRPC_HOST,
       port: values.GRPC_PORT,
+      reusePort: values.GRPC_REUSE_PORT,
       tls: values.TLS_CERT_FILE === '' ? undefined : { certFile: values.TLS_CERT_FILE, keyFile: values.TLS_KEY_FILE },
       maxRequestBytes: values.MAX_REQUEST_BYTES,
       maxResponseBytes: values.MAX_RESPONSE_BYTES,

@@ -19,6 +19,8 @@ export interface ServerOptions {
   readonly host: string;
   /** 0 picks a free one. */
   readonly port: number;
+  /** Other processes may listen on the port too; the kernel gives each connection to one of them. Default false. */
+  readonly reusePort?: boolean;
   /** undefined: cleartext HTTP/2. */
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   readonly maxRequestBytes: number;
@@ -63,10 +65,10 @@ function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2S
 const ignore = (): void => undefined;
 
 /** Throws what listen() reports, e.g. EADDRINUSE. */
-async function listen(server: Http2Server, { host, port }: ServerOptions): Promise<number> {
+async function listen(server: Http2Server, { host, port, reusePort = false }: ServerOptions): Promise<number> {
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
-    server.listen(port, host, () => {
+    server.listen({ port, host, reusePort }, () => {
       server.off('error', reject);
       resolve();
     });

@@ -120,6 +120,13 @@ describe('a wrong configuration', () => {
     },
   );
 
+  it('shares a port where the system cannot', () => {
+    const shared = { ...minimal, GRPC_REUSE_PORT: 'true' };
+    expect(() => readConfig(shared, 'darwin')).toThrow('GRPC_REUSE_PORT: processes cannot share a port on darwin');
+    expect(readConfig(shared, 'linux').grpc.reusePort).toBe(true);
+    expect(readConfig(minimal, 'darwin').grpc.reusePort).toBe(false);
+  });
+
   it('has more than one kind of Redis', () => {
     const kinds = { REDIS_HOST: 'redis', REDIS_SENTINELS: 's1:26379', REDIS_CLUSTER_NODES: 'n1:7000' };
     const { REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES } = kinds;
