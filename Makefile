@@ -28,6 +28,10 @@ peers: $(INSTALLED) ## install what only the tests use: redis-server and Python'
 run: $(INSTALLED) ## serve on embedded PostgreSQL and Redis, data in .data/
 	@exec node src/dev/run.ts
 
+.PHONY: certs
+certs: $(INSTALLED) ## certificates for development in .data/certs/: authority, server, clients; NAME=billing adds a client
+	@node src/dev/certs.ts $(NAME)
+
 .PHONY: demo
 demo: $(INSTALLED) ## show the cache, then a delivery, at work against `make run`
 	@exec node src/dev/demo.ts
