@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { v7 as uuidv7 } from 'uuid';
 import type { Config } from './config.ts';
 import type { Upkeep } from './domain/delivery-ports.ts';
-import type { Store } from './domain/ports.ts';
+import type { Outbox, Store } from './domain/ports.ts';
 import type { ProviderClient } from './domain/provider-client.ts';
 import { type Lane, startQueue, type Task } from './jobs/queue-worker.ts';
 import type { WebhookParts } from './services/apply-webhook.ts';
@@ -19,6 +19,7 @@ export interface WorkerParts {
   readonly store: Store;
   readonly webhooks: WebhookParts;
   readonly upkeep: Upkeep;
+  readonly outbox: Pick<Outbox, 'backlog'>;
   readonly retention: readonly Retention[];
   readonly clients: readonly ProviderClient[];
   readonly log: Log;
@@ -43,6 +44,7 @@ function observerOf(metrics: Metrics): DeliveryObserver {
     attempt: metrics.deliveryAttempt,
     reached: (stage, messageType, ms) => metrics.deliveryReached(stage, messageType, ms / 1_000),
     suppressed: () => metrics.suppressed('dispatch'),
+    deadLetter: metrics.deadLetter,
   };
 }
 
@@ -66,12 +68,13 @@ function dispatchLane(client: ProviderClient, concurrency: number, config: Confi
   return { concurrency, tasks: { [`dispatch_${client.provider}`]: task } };
 }
 
-/** Keeps the gauges of the queue fresh; nobody waits for it. */
-async function sampleBacklog({ upkeep, metrics, log }: WorkerParts, signal: AbortSignal): Promise<void> {
+/** Keeps the gauges of the queue and of the outbox fresh; nobody waits for it. */
+async function sampleBacklog({ upkeep, outbox, metrics, log }: WorkerParts, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {
     try {
-      const backlog = await upkeep.backlog();
+      const [backlog, changes] = await Promise.all([upkeep.backlog(), outbox.backlog()]);
       metrics.queueState(backlog.map(({ provider, depth, oldestMs }) => ({ provider, depth, oldestSeconds: oldestMs / 1_000 })));
+      metrics.outboxWaits({ rows: changes.rows, oldestSeconds: changes.oldestMs / 1_000 });
     } catch (error) {
       log.debug({ err: error }, 'the queue could not be measured; trying again');
     }

@@ -132,7 +132,14 @@ export async function startApp(config: Config, instruments: Instruments, open = 
   if (config.role !== 'server') {
     const [{ startWorker }, { openProviders }] = await Promise.all([import('./app-worker.ts'), import('./providers/open-providers.ts')]);
     const { clients } = opened.use(await openProviders(config.providers, instruments));
-    const parts = { store, webhooks, upkeep: database.upkeep, retention: retentionOf(database), clients: [...clients.values()] };
+    const parts = {
+      store,
+      webhooks,
+      outbox: database.outbox,
+      upkeep: database.upkeep,
+      retention: retentionOf(database),
+      clients: [...clients.values()],
+    };
     worker = opened.use(startWorker(config, { ...parts, ...instruments }));
     providerHealth = () => parts.clients.map((client) => client.health());
   }
@@ -146,6 +153,7 @@ export async function startApp(config: Config, instruments: Instruments, open = 
       providers: () => providerHealth(),
       onChange: health.set,
       log,
+      metrics,
     }),
   );
   let draining = false;

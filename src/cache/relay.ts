@@ -88,12 +88,17 @@ export async function relayPass(lease: OutboxLease, options: RelayOptions, known
 }
 
 async function lead(lease: OutboxLease, options: RelayOptions, signal: AbortSignal, onLeading: () => void): Promise<void> {
-  let runIds = await relayPass(lease, options, undefined);
-  onLeading();
-  options.log.info('this process relays invalidations');
-  while (!signal.aborted) {
-    await options.wait(PASS_INTERVAL_MS, signal);
-    runIds = await relayPass(lease, options, runIds);
+  try {
+    let runIds = await relayPass(lease, options, undefined);
+    onLeading();
+    options.log.info('this process relays invalidations');
+    while (!signal.aborted) {
+      await options.wait(PASS_INTERVAL_MS, signal);
+      runIds = await relayPass(lease, options, runIds);
+    }
+  } finally {
+    // What it found last would otherwise be shown for as long as the process lives.
+    options.metrics.relayPassed({ rows: 0, oldestSeconds: 0 });
   }
 }
 

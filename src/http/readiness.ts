@@ -1,5 +1,6 @@
 import type { ProviderHealth } from '../domain/provider-client.ts';
 import type { Log } from '../telemetry/log.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import type { Dependency } from './http-server.ts';
 
 export interface ReadinessOptions {
@@ -11,6 +12,7 @@ export interface ReadinessOptions {
   readonly providers?: () => readonly ProviderHealth[];
   readonly onChange: (ready: boolean) => void;
   readonly log: Log;
+  readonly metrics: Pick<Metrics, 'dependencyUp'>;
 }
 
 export interface Readiness extends AsyncDisposable {
@@ -19,12 +21,20 @@ export interface Readiness extends AsyncDisposable {
 
 const INTERVAL_MS = 1_000;
 
-async function ask(name: string, required: boolean, question: (() => Promise<void>) | undefined): Promise<Dependency> {
+interface Asked {
+  readonly name: 'postgresql' | 'redis';
+  readonly required: boolean;
+  readonly question: (() => Promise<void>) | undefined;
+}
+
+async function ask({ name, required, question }: Asked, metrics: ReadinessOptions['metrics']): Promise<Dependency> {
   if (question === undefined) return { name, required, ok: true, detail: 'off by configuration' };
   try {
     await question();
+    metrics.dependencyUp(name, true);
     return { name, required, ok: true, detail: 'answers' };
   } catch {
+    metrics.dependencyUp(name, false);
     return { name, required, ok: false, detail: required ? 'does not answer' : 'does not answer; PostgreSQL serves all reads' };
   }
 }
@@ -35,11 +45,14 @@ function ofProvider({ provider, breaker }: ProviderHealth): Dependency {
 }
 
 /** Asks the dependencies every second and reports when the service becomes able or unable to serve. */
-export function watchReadiness({ database, redis, providers = () => [], onChange, log }: ReadinessOptions): Readiness {
+export function watchReadiness({ database, redis, providers = () => [], onChange, log, metrics }: ReadinessOptions): Readiness {
   const stopping = new AbortController();
   let ready: boolean | undefined;
   const check = async (): Promise<readonly Dependency[]> => {
-    const asked = await Promise.all([ask('postgresql', true, database), ask('redis', false, redis)]);
+    const asked = await Promise.all([
+      ask({ name: 'postgresql', required: true, question: database }, metrics),
+      ask({ name: 'redis', required: false, question: redis }, metrics),
+    ]);
     return [...asked, ...providers().map(ofProvider)];
   };
 

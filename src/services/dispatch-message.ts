@@ -68,7 +68,10 @@ export function createDispatchMessage(options: DispatchOptions) {
     };
 
     if (attempt?.isOpen() === true) return { kind: 'reconcile', lost: { request, attempt: attempt.attempt } };
-    if (message.expireAt != null && message.expireAt <= now) return fail(unconfirmed('expired'));
+    if (message.expireAt != null && message.expireAt <= now) {
+      observer.deadLetter(client.provider, 'expired');
+      return fail(unconfirmed('expired'));
+    }
     const dueMs = (message.nextAttemptAt ?? message.createdAt).getTime();
     if (dueMs > now.getTime()) return later(dueMs);
     // Whoever settles the earlier one wakes this one, unless by that one's clock it was not due yet, or somebody settled it by hand.

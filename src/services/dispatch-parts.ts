@@ -22,6 +22,8 @@ export interface DeliveryObserver {
   attempt(provider: Provider, outcome: Exclude<AttemptOutcome, 'running'>): void;
   reached(stage: 'accepted' | 'delivered', messageType: MessageType, ms: number): void;
   suppressed(): void;
+  /** Given up without a verdict of the provider. */
+  deadLetter(provider: Provider, reason: OwnVerdict): void;
 }
 
 export interface DispatchParts {
@@ -35,8 +37,11 @@ export interface DispatchParts {
   readonly observer: DeliveryObserver;
 }
 
+/** What people have to decide about: the view `dead_letters` shows them. */
+export type OwnVerdict = Extract<FailureReason, 'expired' | 'attempts_exhausted' | 'outcome_unknown'>;
+
 /** A verdict of ours: it yields to what the provider says. */
-export function unconfirmed(reason: FailureReason, cause?: Failure | null): Failure {
+export function unconfirmed(reason: OwnVerdict, cause?: Failure | null): Failure {
   const { providerCode = '', providerMessage = '' } = cause ?? {};
   return { reason, providerCode, providerMessage, retryable: reason !== 'outcome_unknown' };
 }

@@ -74,7 +74,9 @@ export function createReconcileAttempt({ client, recordOutcome, ...parts }: Reco
       await changeInDispatch(tx, state, event, newId, () => message.apply({ kind: 'failed', failure }, now));
       return true;
     });
-    if (gaveUp) observer.attempt(client.provider, 'given_up');
+    if (!gaveUp) return;
+    observer.attempt(client.provider, 'given_up');
+    observer.deadLetter(client.provider, 'outcome_unknown');
   }
 
   /** The oldest that belongs to no other message of ours; undefined also when that cannot be told. */

@@ -55,7 +55,10 @@ export function createRecordOutcome(parts: DispatchParts): RecordOutcome {
     attempt.settle(counts ? 'transient' : 'credentials', failure, at);
     if (message.status !== 'pending') return tx.writeAttempt(attempt);
     const refusals = counts ? state.refusals + 1 : 1;
-    if (counts && refusals >= policy.maxAttempts) return fail(learned, unconfirmed('attempts_exhausted', failure));
+    if (counts && refusals >= policy.maxAttempts) {
+      observer.deadLetter(attempt.provider, 'attempts_exhausted');
+      return fail(learned, unconfirmed('attempts_exhausted', failure));
+    }
     const next = new Date(at.getTime() + retryDelayMs(refusals, random(), policy, askedForMs));
     await change(learned, 'attempt_failed', failure, () => message.postpone(next));
     const wakeAt = message.expireAt != null && message.expireAt < next ? message.expireAt : next;

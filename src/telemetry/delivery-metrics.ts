@@ -4,6 +4,8 @@ import { Counter, Gauge, Histogram, type OpenMetricsContentType, type Registry }
 type Provider = 'twilio' | 'sendgrid';
 type MessageType = 'sms' | 'mms' | 'email';
 type AttemptOutcome = 'accepted' | 'rejected' | 'transient' | 'credentials' | 'unknown' | 'given_up';
+/** Of ours, on a message that its provider never spoke of; `select * from dead_letters` names them. */
+type DeadLetterReason = 'expired' | 'attempts_exhausted' | 'outcome_unknown';
 type WebhookEndpoint = 'twilio_status' | 'twilio_inbound' | 'sendgrid_events' | 'sendgrid_inbound';
 /** `applied`: everything in it. `failed`: our fault, answered 503. */
 type WebhookResult = 'applied' | 'unmatched' | 'quarantined' | 'forbidden' | 'too_large' | 'failed';
@@ -20,6 +22,8 @@ export interface QueueState {
 export interface DeliveryMetrics {
   /** What came of a submission, be it at once or later. */
   deliveryAttempt(provider: Provider, outcome: AttemptOutcome): void;
+  /** A message was given up without a verdict of its provider. */
+  deadLetter(provider: Provider, reason: DeadLetterReason): void;
   /** Time until a provider answered, or failed to. */
   providerAnswered(provider: Provider, operation: 'submit' | 'look_up', seconds: number): void;
   providerBreaker(provider: Provider, open: boolean): void;
@@ -40,13 +44,19 @@ const DELIVERY_SECONDS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900,
 const PROVIDERS = ['twilio', 'sendgrid'] as const;
 
 type Registers = [Registry<OpenMetricsContentType>];
-type Outbound = 'deliveryAttempt' | 'providerAnswered' | 'providerBreaker' | 'deliveryReached' | 'queueState' | 'suppressed';
+type Outbound = 'deliveryAttempt' | 'deadLetter' | 'providerAnswered' | 'providerBreaker' | 'deliveryReached' | 'queueState' | 'suppressed';
 
 function outboundMetrics(registers: Registers): Pick<DeliveryMetrics, Outbound> {
   const attempts = new Counter({
     name: 'delivery_attempts_total',
     help: 'Submissions to providers, by what came of them.',
     labelNames: ['provider', 'outcome'] as const,
+    registers,
+  });
+  const deadLetters = new Counter({
+    name: 'delivery_dead_letters_total',
+    help: 'Messages that were given up without a verdict of their provider.',
+    labelNames: ['provider', 'reason'] as const,
     registers,
   });
   const answers = new Histogram({
@@ -92,10 +102,14 @@ function outboundMetrics(registers: Registers): Pick<DeliveryMetrics, Outbound> 
     for (const outcome of ['accepted', 'rejected', 'transient', 'credentials', 'unknown', 'given_up'] satisfies AttemptOutcome[]) {
       attempts.labels(provider, outcome).inc(0);
     }
+    for (const reason of ['expired', 'attempts_exhausted', 'outcome_unknown'] satisfies DeadLetterReason[]) {
+      deadLetters.labels(provider, reason).inc(0);
+    }
   }
   for (const where of ['send', 'dispatch']) suppressions.labels(where).inc(0);
   return {
     deliveryAttempt: (provider, outcome) => attempts.labels(provider, outcome).inc(),
+    deadLetter: (provider, reason) => deadLetters.labels(provider, reason).inc(),
     providerAnswered: (provider, operation, seconds) => answers.labels(provider, operation).observe(seconds),
     providerBreaker: (provider, open) => breakers.labels(provider).set(open ? 1 : 0),
     deliveryReached: (stage, messageType, seconds) => reached.labels(stage, messageType).observe(Math.max(0, seconds)),

@@ -59,8 +59,12 @@ export interface Metrics extends DeliveryMetrics {
   cacheMarksFailed(count: number): void;
   cacheVerified(result: 'match' | 'mismatch' | 'superseded'): void;
   cacheFlushed(): void;
-  /** What the relay found in one pass; only the process that relays reports it. */
+  /** What the relay found in one pass; only the process that relays reports it, and zeros when it stops doing so. */
   relayPassed(found: { readonly rows: number; readonly oldestSeconds: number }): void;
+  /** What waits for a relay, whether there is one or not; workers report it. */
+  outboxWaits(found: { readonly rows: number; readonly oldestSeconds: number }): void;
+  /** Whether it answered when it was last asked. */
+  dependencyUp(dependency: 'postgresql' | 'redis', up: boolean): void;
   /** `read` is called at every scrape and must not throw. The latest one counts. */
   watchTrust(read: () => boolean): void;
   /** `read` is called at every scrape and must not throw. The latest one counts. */
@@ -156,7 +160,10 @@ function cacheMetrics(registers: [Registry<OpenMetricsContentType>]): CacheCount
   };
 }
 
-type CoherenceCounts = Pick<Metrics, 'cacheSettled' | 'cacheMarksFailed' | 'cacheVerified' | 'cacheFlushed' | 'relayPassed' | 'watchTrust'>;
+type CoherenceCounts = Pick<
+  Metrics,
+  'cacheSettled' | 'cacheMarksFailed' | 'cacheVerified' | 'cacheFlushed' | 'relayPassed' | 'outboxWaits' | 'watchTrust'
+>;
 
 function coherenceMetrics(registers: [Registry<OpenMetricsContentType>]): CoherenceCounts {
   const settles = new Counter({
@@ -179,6 +186,12 @@ function coherenceMetrics(registers: [Registry<OpenMetricsContentType>]): Cohere
   });
   const lag = new Gauge({ name: 'cache_relay_lag_seconds', help: 'Age of the oldest change in the last pass of the relay.', registers });
   const rows = new Gauge({ name: 'cache_outbox_rows', help: 'Changes in the last pass of the relay.', registers });
+  const waiting = new Gauge({
+    name: 'cache_outbox_waiting_rows',
+    help: 'Changes that wait in PostgreSQL to be told to the cache.',
+    registers,
+  });
+  const waitingFor = new Gauge({ name: 'cache_outbox_waiting_seconds', help: 'Age of the oldest of them.', registers });
   let isTrusted: (() => boolean) | undefined;
   new Gauge({
     name: 'cache_trusted',
@@ -199,10 +212,24 @@ function coherenceMetrics(registers: [Registry<OpenMetricsContentType>]): Cohere
       lag.set(found.oldestSeconds);
       rows.set(found.rows);
     },
+    outboxWaits(found) {
+      waiting.set(found.rows);
+      waitingFor.set(found.oldestSeconds);
+    },
     watchTrust(read) {
       isTrusted = read;
     },
   };
+}
+
+function dependencyMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics, 'dependencyUp'> {
+  const up = new Gauge({
+    name: 'dependency_up',
+    help: '1 while PostgreSQL, or Redis, answers this process; asked every second.',
+    labelNames: ['dependency'] as const,
+    registers,
+  });
+  return { dependencyUp: (dependency, isUp) => up.labels(dependency).set(isUp ? 1 : 0) };
 }
 
 function poolMetrics(registers: [Registry<OpenMetricsContentType>]): Pick<Metrics, 'watchPool'> {
@@ -244,6 +271,7 @@ export function createMetrics(): Metrics {
     ...rpcMetrics(registers),
     ...cacheMetrics(registers),
     ...coherenceMetrics(registers),
+    ...dependencyMetrics(registers),
     ...poolMetrics(registers),
     ...deliveryMetrics(registers),
     exposition: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),

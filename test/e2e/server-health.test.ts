@@ -13,6 +13,7 @@ import { ServerReflection as ServerReflectionV1Alpha } from '../../gen/grpc/refl
 import { startTestApp, type TestApp } from '../support/apps.ts';
 import { createDatabase } from '../support/database.ts';
 import { failure, protocols, servicesOf } from '../support/protocols.ts';
+import { scrape } from '../support/scrape.ts';
 import { startOwnPostgres } from '../support/servers.ts';
 
 const patiently = { timeout: 30_000, interval: 50 };
@@ -56,6 +57,7 @@ describe('health', () => {
     expect(Object.values(statuses).map(({ status }) => status)).toEqual(served.map(() => ServingStatus.NOT_SERVING));
     const postgresql = { name: 'postgresql', ok: false, required: true };
     expect(await readyz(app)).toMatchObject({ status: 503, body: { status: 'not ready', dependencies: [postgresql, { name: 'redis' }] } });
+    expect((await scrape(app)).text).toContain('dependency_up{dependency="postgresql"} 0');
     expect((await fetch(`http://127.0.0.1:${app.httpPort}/healthz`)).status).toBe(200);
     expect(await failure(messages.listMessages({}))).toMatchObject({
       code: 'Unavailable',
@@ -67,6 +69,7 @@ describe('health', () => {
     await expect.poll(check, patiently).toBe(ServingStatus.SERVING);
     await expect.poll(() => seen.at(-1), patiently).toBe(ServingStatus.SERVING);
     expect(await readyz(app)).toMatchObject({ status: 200 });
+    expect((await scrape(app)).text).toContain('dependency_up{dependency="postgresql"} 1');
     expect((await messages.listMessages({})).messages).toEqual([]);
     leaving.abort();
     await watching;

@@ -126,6 +126,7 @@ describe('a message that is dispatched', () => {
       attemptCount: 3,
       failure: { reason: FailureReason.ATTEMPTS_EXHAUSTED, retryable: true },
     });
+    expect(world.deadLetters.at(-1)).toBe('attempts_exhausted');
     expect(await world.jobs()).toEqual([]);
     world.provider.answers(accepted());
     await world.cases.changeMessage.retry(id, false, undefined, 'test');
@@ -170,6 +171,7 @@ describe('a message that is dispatched', () => {
       status: MessageStatus.FAILED,
       failure: { reason: FailureReason.EXPIRED, retryable: true },
     });
+    expect(world.deadLetters.at(-1)).toBe('expired');
   });
 });
 

@@ -45,6 +45,7 @@ describe('an attempt whose answer is lost', () => {
     });
     expect(await world.attempts(id)).toEqual([{ attempt: 1, outcome: 'given_up' }]);
     expect(await world.jobs()).toEqual([]);
+    expect(world.deadLetters).toEqual(['outcome_unknown']);
   });
 
   it('is settled by a report, before anybody is asked', async () => {

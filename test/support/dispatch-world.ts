@@ -34,6 +34,8 @@ export interface DispatchWorld extends AsyncDisposable {
   readonly upkeep: Upkeep;
   readonly sql: pg.Client;
   readonly outcomes: readonly string[];
+  /** Reasons, in the order in which messages were given up. */
+  readonly deadLetters: readonly string[];
   /** The transaction after the next, in which an answer is recorded, commits without anybody learning of it. */
   losesNextReply(): void;
   /** No jobs, and a provider that takes everything. */
@@ -137,6 +139,7 @@ export async function openDispatchWorld(): Promise<DispatchWorld> {
   };
   const provider = scriptedProvider('twilio');
   const outcomes: string[] = [];
+  const deadLetters: string[] = [];
   const dispatch = createDispatchMessage({
     store,
     clock,
@@ -148,7 +151,12 @@ export async function openDispatchWorld(): Promise<DispatchWorld> {
     policy,
     client: provider,
     currentTraceParent: () => '',
-    observer: { attempt: (_, outcome) => outcomes.push(outcome), reached: () => undefined, suppressed: () => undefined },
+    observer: {
+      attempt: (_, outcome) => outcomes.push(outcome),
+      deadLetter: (_, reason) => deadLetters.push(reason),
+      reached: () => undefined,
+      suppressed: () => undefined,
+    },
   });
 
   const rows = async (): Promise<readonly JobRow[]> =>
@@ -170,6 +178,7 @@ export async function openDispatchWorld(): Promise<DispatchWorld> {
     upkeep: database.upkeep,
     sql,
     outcomes,
+    deadLetters,
     losesNextReply() {
       untilLost = 2;
     },

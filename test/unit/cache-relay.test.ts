@@ -129,6 +129,26 @@ describe('the relay', () => {
     expect(await options.outbox.tryLease()).toBeDefined();
   });
 
+  it('shows no lag that it found when it led', async () => {
+    const { redis, options, insert } = newRelay();
+    const passed: number[] = [];
+    const metrics = { ...options.metrics, relayPassed: ({ rows }: { rows: number }) => void passed.push(rows) };
+    const relay = startRelay({ ...options, metrics });
+    await until(() => redis.isTrusted());
+    await insert();
+    await until(() => passed.includes(1));
+    const before = passed.length;
+    await relay[Symbol.asyncDispose]();
+    await until(() => passed.length > before && passed.at(-1) === 0);
+    // Also when it never led to the end of a pass.
+    const broken = { ...redis.connection, runIds: async () => Promise.reject(new Error('Command timed out')) };
+    const other = startRelay({ ...options, metrics, connection: broken });
+    passed.length = 0;
+    await until(() => passed.length > 0);
+    expect(new Set(passed)).toEqual(new Set([0]));
+    await other[Symbol.asyncDispose]();
+  });
+
   it('leads in one process at a time', async () => {
     const { options, lines, redis } = newRelay();
     const leases: string[] = [];

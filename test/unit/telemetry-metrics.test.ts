@@ -100,16 +100,26 @@ describe('metrics', () => {
     metrics.cacheVerified('match');
     metrics.cacheFlushed();
     metrics.relayPassed({ rows: 3, oldestSeconds: 0.25 });
+    metrics.outboxWaits({ rows: 12, oldestSeconds: 1.5 });
     metrics.cacheStored('message', 700);
     metrics.watchTrust(() => true);
     const lines = await linesOf(metrics);
     for (const line of [
       ...['cache_settles_total{outcome="stored"} 1', 'cache_mark_failures_total 2', 'cache_verify_total{result="match"} 1'],
       ...['cache_epoch_flushes_total 1', 'cache_relay_lag_seconds 0.25', 'cache_outbox_rows 3', 'cache_trusted 1'],
+      ...['cache_outbox_waiting_rows 12', 'cache_outbox_waiting_seconds 1.5'],
       'cache_value_bytes_bucket{le="1024",entity="message"} 1',
     ]) {
       expect(lines).toContain(line);
     }
+  });
+
+  test('count messages that were given up, from zero', async () => {
+    const metrics = createMetrics();
+    const line = 'delivery_dead_letters_total{provider="twilio",reason="outcome_unknown"}';
+    expect(await linesOf(metrics)).toContain(`${line} 0`);
+    metrics.deadLetter('twilio', 'outcome_unknown');
+    expect(await linesOf(metrics)).toContain(`${line} 1`);
   });
 
   test('read the pool at every scrape', async () => {
