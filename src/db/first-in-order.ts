@@ -7,9 +7,9 @@ export interface Order {
   readonly name: string;
 }
 
-/** A column at the start of an index, and the values it may have. */
+/** A column at the start of an index, or an expression, and the values it may have. */
 export interface Choice {
-  readonly column: string;
+  readonly column: string | RawBuilder<unknown>;
   readonly type: 'uuid' | 'text';
   readonly values: readonly string[];
 }
@@ -32,10 +32,11 @@ type Query = RawBuilder<Record<string, unknown>>;
 export function firstInOrder({ table, time }: Order, { columns, choices, conditions, limit }: Selection): Query {
   const several = choices.filter(({ values }) => values.length > 1);
   const single = choices.filter(({ values }) => values.length === 1);
+  const key = ({ column }: Choice) => (typeof column === 'string' ? sql.ref(column) : column);
   const alias = (index: number) => sql.ref(`choice${index}`);
   const where = [
-    ...several.map(({ column }, index) => sql`${sql.ref(column)} = ${alias(index)}`),
-    ...single.map(({ column, values }) => sql`${sql.ref(column)} = ${values[0]}`),
+    ...several.map((choice, index) => sql`${key(choice)} = ${alias(index)}`),
+    ...single.map((choice) => sql`${key(choice)} = ${choice.values[0]}`),
     ...conditions,
   ];
   const range = (selected: RawBuilder<unknown>): Query => sql`

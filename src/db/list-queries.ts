@@ -49,8 +49,12 @@ export const oneOf = <Value extends string>(column: string, values: readonly Val
   return { column, type: 'text', values: values.length > 0 ? values : all };
 };
 
+const FAILURE_REASON = sql`failure ->> 'reason'`;
+/** Not a bound value: the index of reasons holds these rows alone, and a plan for any value would not use it. */
+const IS_FAILED = sql`status = 'failed'`;
+
 function messageConditions(filter: MessageFilter): readonly Condition[] {
-  const { conversationIds, statuses, messageTypes: types, direction, parentId, providerMessageId } = filter;
+  const { conversationIds, statuses, messageTypes: types, direction, parentId, providerMessageId, failureReasons } = filter;
   const { address, createdAfter, createdBefore } = filter;
   const lowered = address?.toLowerCase();
   return [
@@ -63,12 +67,13 @@ function messageConditions(filter: MessageFilter): readonly Condition[] {
     ...(createdAfter === undefined ? [] : [sql`created_at >= ${createdAfter.toISOString()}`]),
     ...(createdBefore === undefined ? [] : [sql`created_at < ${createdBefore.toISOString()}`]),
     ...(providerMessageId === undefined ? [] : [sql`provider_message_id = ${providerMessageId}`]),
+    ...(failureReasons.length > 0 ? [IS_FAILED, sql`${FAILURE_REASON} = any(${failureReasons}::text[])`] : []),
   ];
 }
 
 /** Uses the index of the field that leaves the fewest rows; without one, the index of status, direction and type. */
 function messageRanges(filter: MessageFilter): Ranges {
-  const { conversationIds, statuses, messageTypes: types, direction, ...rest } = filter;
+  const { conversationIds, statuses, messageTypes: types, direction, failureReasons, ...rest } = filter;
   if (filter.providerMessageId !== undefined) {
     return { choices: [oneOf('provider', [], providers)], conditions: messageConditions(filter) };
   }
@@ -77,12 +82,16 @@ function messageRanges(filter: MessageFilter): Ranges {
     const choice: Choice = { column: 'conversation_id', type: 'uuid', values: conversationIds };
     return { choices: [choice], conditions: messageConditions({ ...filter, conversationIds: [] }) };
   }
+  if (failureReasons.length > 0) {
+    const choice: Choice = { column: FAILURE_REASON, type: 'text', values: failureReasons };
+    return { choices: [choice], conditions: [IS_FAILED, ...messageConditions({ ...filter, failureReasons: [] })] };
+  }
   const choices = [
     oneOf('status', statuses, messageStatuses),
     oneOf('direction', direction === undefined ? [] : [direction], directions),
     oneOf('message_type', types, messageTypes),
   ];
-  return { choices, conditions: messageConditions({ ...rest, conversationIds: [], statuses: [], messageTypes: [] }) };
+  return { choices, conditions: messageConditions({ ...rest, conversationIds: [], statuses: [], messageTypes: [], failureReasons: [] }) };
 }
 
 /** A filter by address alone reads one index per side; nothing else narrows it enough. */

@@ -10,6 +10,7 @@ import { WebhookRequest } from '../domain/webhook-request.ts';
 import { toDomainError } from './errors.ts';
 import { CacheOutboxMigration } from './migrations/cache-outbox.ts';
 import { ChangeLogMigration } from './migrations/change-log.ts';
+import { DeadLettersMigration } from './migrations/dead-letters.ts';
 import { DeliveryMigration } from './migrations/delivery.ts';
 import { InitialMigration } from './migrations/initial.ts';
 import { SuppressionsMigration } from './migrations/suppressions.ts';
@@ -49,6 +50,7 @@ export async function openOrm(options: DatabaseOptions) {
           { name: '2026-11-28-suppressions', class: SuppressionsMigration },
           { name: '2026-11-28-webhooks', class: WebhooksMigration },
           { name: '2026-11-28-change-log', class: ChangeLogMigration },
+          { name: '2026-11-28-dead-letters', class: DeadLettersMigration },
         ],
         transactional: true,
         snapshot: false,

@@ -109,8 +109,10 @@ const NEXT = {
   failed: { retried: 'pending' },
 } satisfies Record<MessageStatus, Partial<Record<StatusEvent['kind'], MessageStatus>>>;
 
+/** Given up without a verdict of the provider, for people to decide about. The view `dead_letters` names them too. */
+export const deadLetterReasons = ['expired', 'attempts_exhausted', 'outcome_unknown'] as const satisfies readonly FailureReason[];
 /** Verdicts that were ours, not the provider's: given only while nothing is known, and taken back when the provider reports after all. */
-const OWN_VERDICTS: ReadonlySet<FailureReason> = new Set(['expired', 'attempts_exhausted', 'outcome_unknown']);
+const OWN_VERDICTS: ReadonlySet<FailureReason> = new Set(deadLetterReasons);
 
 const isOwnVerdict = (event: StatusEvent): boolean => event.kind === 'failed' && OWN_VERDICTS.has(event.failure.reason);
 

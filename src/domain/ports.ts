@@ -3,7 +3,7 @@
 import type { Channel } from './address.ts';
 import type { Conversation, ConversationFields, ConversationStatus, Participants } from './conversation.ts';
 import type { DeliveryTx, Outgoing } from './delivery-ports.ts';
-import type { Direction, Message, MessageFields, MessageStatus, MessageType, Provider } from './message.ts';
+import type { Direction, FailureReason, Message, MessageFields, MessageStatus, MessageType, Provider } from './message.ts';
 import type { MessageEvent, MessageEventFields } from './message-event.ts';
 import type { SuppressionTx } from './suppression-ports.ts';
 import type { ConversationView, MessageEventView, MessageView, StatisticsView } from './views.ts';
@@ -61,6 +61,8 @@ export interface MessageFilter {
   readonly createdAfter?: Date;
   readonly createdBefore?: Date;
   readonly providerMessageId?: string;
+  /** Of FAILED messages. */
+  readonly failureReasons: readonly FailureReason[];
 }
 
 export interface ConversationFilter {

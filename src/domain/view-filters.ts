@@ -7,6 +7,7 @@ import {
   createdAtMsOf,
   directionProto,
   type MessageView,
+  reasonProto,
   statusProto,
   typeProto,
 } from './views.ts';
@@ -28,6 +29,7 @@ function oneOf<Value, Item>(values: readonly Value[], read: (item: Item) => Valu
 
 export function messageMatcher(filter: MessageFilter): Test<MessageView> {
   const { conversationIds, statuses, messageTypes, direction, parentId, providerMessageId, createdAfter, createdBefore } = filter;
+  const reasons = new Set<number | undefined>(filter.failureReasons.map((reason) => reasonProto[reason]));
   const address = filter.address?.toLowerCase();
   const after = createdAfter?.getTime();
   const before = createdBefore?.getTime();
@@ -48,6 +50,7 @@ export function messageMatcher(filter: MessageFilter): Test<MessageView> {
     address === undefined
       ? undefined
       : ({ fromAddress, toAddress }) => fromAddress.toLowerCase() === address || toAddress.toLowerCase() === address,
+    reasons.size === 0 ? undefined : ({ status, failure }) => status === statusProto.failed && reasons.has(failure?.reason),
     after === undefined ? undefined : (message) => createdAtMsOf(message) >= after,
     before === undefined ? undefined : (message) => createdAtMsOf(message) < before,
   ]);

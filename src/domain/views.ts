@@ -71,7 +71,7 @@ export const conversationStatusProto = {
   archived: ConversationStatusProto.ARCHIVED,
   closed: ConversationStatusProto.CLOSED,
 } satisfies Record<ConversationStatus, ConversationStatusProto>;
-const reasonProto = {
+export const reasonProto = {
   invalid_destination: FailureReasonProto.INVALID_DESTINATION,
   unreachable: FailureReasonProto.UNREACHABLE,
   opted_out: FailureReasonProto.OPTED_OUT,

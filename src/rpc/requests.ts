@@ -6,6 +6,7 @@ import {
   type Attachment as AttachmentMessage,
   Direction as DirectionProto,
   type EmailContent as EmailContentMessage,
+  type FailureReason as FailureReasonProto,
   MessageStatus as MessageStatusProto,
   MessageType as MessageTypeProto,
   Provider as ProviderProto,
@@ -16,8 +17,18 @@ import { addressKey, type Channel } from '../domain/address.ts';
 import type { ConversationStatus } from '../domain/conversation.ts';
 import { fieldInvalid } from '../domain/errors.ts';
 import type { JsonObject } from '../domain/json.ts';
-import type { Attachment, Direction, EmailContent, MessageStatus, MessageType, Provider } from '../domain/message.ts';
+import {
+  type Attachment,
+  type Direction,
+  type EmailContent,
+  type FailureReason,
+  failureReasons,
+  type MessageStatus,
+  type MessageType,
+  type Provider,
+} from '../domain/message.ts';
 import type { ConversationFilter, MessageFilter, ReadOptions } from '../domain/ports.ts';
+import { reasonProto } from '../domain/views.ts';
 import type { WebhookFilter } from '../domain/webhook-ports.ts';
 import type { WebhookState } from '../domain/webhook-request.ts';
 import type { OutboundDraft } from '../services/outbound-draft.ts';
@@ -33,6 +44,9 @@ const STATUSES: Partial<Record<MessageStatusProto, MessageStatus>> = {
   [MessageStatusProto.DELIVERED]: 'delivered',
   [MessageStatusProto.FAILED]: 'failed',
 };
+const REASONS: Partial<Record<FailureReasonProto, FailureReason>> = Object.fromEntries(
+  failureReasons.map((reason) => [reasonProto[reason], reason]),
+);
 const DIRECTIONS: Partial<Record<DirectionProto, Direction>> = {
   [DirectionProto.INBOUND]: 'inbound',
   [DirectionProto.OUTBOUND]: 'outbound',
@@ -112,7 +126,7 @@ export function draftOf(message: OutboundMessage, path: string): OutboundDraft {
 }
 
 export function messageFilterOf(filter: MessageFilterMessage | undefined): MessageFilter {
-  if (filter === undefined) return { conversationIds: [], statuses: [], messageTypes: [] };
+  if (filter === undefined) return { conversationIds: [], statuses: [], messageTypes: [], failureReasons: [] };
   const direction = DIRECTIONS[filter.direction];
   const parentId = optionalId(filter.parentId);
   const createdAfter = optionalDate(filter.createdAfter);
@@ -121,6 +135,7 @@ export function messageFilterOf(filter: MessageFilterMessage | undefined): Messa
     conversationIds: filter.conversationIds.map(idOf),
     statuses: filter.statuses.map((status) => known(STATUSES[status], 'filter.statuses')),
     messageTypes: filter.messageTypes.map((type) => messageTypeOf(type, 'filter.message_types')),
+    failureReasons: filter.failureReasons.map((reason) => known(REASONS[reason], 'filter.failure_reasons')),
     ...(direction === undefined ? {} : { direction }),
     ...(filter.address === '' ? {} : { address: addressKey(filter.address) }),
     ...(parentId === undefined ? {} : { parentId }),

@@ -22,7 +22,7 @@ export function createReadConversations({ reads }: { readonly reads: Reads }) {
     async get(id: string, includeMessages: boolean, options: ReadOptions = {}): Promise<Read<ConversationWithMessages>> {
       const { value: conversation, ...origin } = await known(id, options);
       if (!includeMessages) return { value: { conversation, messages: [] }, ...origin };
-      const filter = { conversationIds: [id], statuses: [], messageTypes: [] };
+      const filter = { conversationIds: [id], statuses: [], messageTypes: [], failureReasons: [] };
       const { items } = await reads.listMessages(filter, { size: MAX_INCLUDED_MESSAGES });
       return { value: { conversation, messages: items }, ...origin };
     },

@@ -66,7 +66,7 @@ export function createWarmCache({ reads, cache, clock, nowMs, wait }: WarmCacheP
   const list = (entity: CachedEntity, size: number, after: Cursor | undefined): Promise<Page<{ readonly id: string }>> => {
     const page = after === undefined ? { size } : { size, after };
     if (entity === 'conversation') return reads.listConversations({ statuses: [], unreadOnly: false }, page);
-    return reads.listMessages({ conversationIds: [], statuses: [], messageTypes: [] }, page);
+    return reads.listMessages({ conversationIds: [], statuses: [], messageTypes: [], failureReasons: [] }, page);
   };
 
   /** Gives the batch that comes after a position; undefined: there is none. */

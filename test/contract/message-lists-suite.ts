@@ -2,12 +2,12 @@ import fc from 'fast-check';
 import { v7 as uuidv7 } from 'uuid';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { addressKey } from '../../src/domain/address.ts';
-import { directions, type MessageFields, messageStatuses, messageTypes } from '../../src/domain/message.ts';
+import { directions, failureReasons, type MessageFields, messageStatuses, messageTypes } from '../../src/domain/message.ts';
 import type { MessageFilter } from '../../src/domain/ports.ts';
-import { conversationFields, messageFields } from '../support/message-fields.ts';
+import { conversationFields, failureOf, messageFields } from '../support/message-fields.ts';
 import { allPages, type Open, openForAll } from '../support/store-and-reads.ts';
 
-const anyMessage: MessageFilter = { conversationIds: [], statuses: [], messageTypes: [] };
+const anyMessage: MessageFilter = { conversationIds: [], statuses: [], messageTypes: [], failureReasons: [] };
 const START = Date.parse('2026-01-01T00:00:00.000Z');
 const moment = (step: number): Date => new Date(START + step);
 
@@ -38,7 +38,10 @@ function someMessages(): readonly MessageFields[] {
       providerMessageId: index % 2 === 0 ? `SM${Math.trunc(index / 4)}` : null,
       createdAt: moment(Math.trunc(index / 4)),
     };
-    messages.push(messageFields(fields));
+    // One in four as retrying leaves it: no list of failures has a message that is not FAILED.
+    const hasFailure = fields.status === 'failed' || index % 4 === 1;
+    const failure = hasFailure ? failureOf({ reason: failureReasons[Math.trunc(index / 2) % 5] ?? 'rejected' }) : null;
+    messages.push(messageFields({ ...fields, failure }));
   }
   const [first, second] = messages;
   if (first !== undefined) Object.assign(first, { fromAddress: lonePhone, toAddress: lonePhone });
@@ -65,7 +68,8 @@ function matches(message: MessageFields, filter: MessageFilter): boolean {
     (parentId === undefined || message.parentId === parentId) &&
     (createdAfter === undefined || message.createdAt >= createdAfter) &&
     (createdBefore === undefined || message.createdAt < createdBefore) &&
-    (providerMessageId === undefined || message.providerMessageId === providerMessageId)
+    (providerMessageId === undefined || message.providerMessageId === providerMessageId) &&
+    (filter.failureReasons.length === 0 || (message.status === 'failed' && oneOf(filter.failureReasons, message.failure?.reason ?? '')))
   );
 }
 
@@ -104,6 +108,7 @@ export function describeMessageLists(open: Open): void {
       createdAfter: fc.integer({ min: -1, max: 20 }).map(moment),
       createdBefore: fc.integer({ min: -1, max: 20 }).map(moment),
       providerMessageId: fc.constantFrom('SM0', 'SM4', 'SM7', 'no such id'),
+      failureReasons: fc.subarray([...failureReasons]),
     };
 
     it.each(Object.keys(fields) as (keyof typeof fields)[])('hold what the filter by %s lets through', async (name) => {
@@ -121,7 +126,7 @@ export function describeMessageLists(open: Open): void {
       }
     });
 
-    const together = fc.record(fields, { requiredKeys: ['conversationIds', 'statuses', 'messageTypes'] });
+    const together = fc.record(fields, { requiredKeys: ['conversationIds', 'statuses', 'messageTypes', 'failureReasons'] });
     /** At least one message passes; filters that are made up of anything seldom let one through. */
     const around = fc.tuple(together, fc.constantFrom(...messages)).map(([filter, message]): MessageFilter => {
       const { parentId, providerMessageId, address, direction, createdAfter, createdBefore } = filter;
@@ -130,6 +135,7 @@ export function describeMessageLists(open: Open): void {
         conversationIds: including(filter.conversationIds, message.conversationId),
         statuses: including(filter.statuses, message.status),
         messageTypes: including(filter.messageTypes, message.messageType),
+        failureReasons: message.status === 'failed' && message.failure ? including(filter.failureReasons, message.failure.reason) : [],
         ...(direction && { direction: message.direction }),
         ...(address && { address: addressKey(message.toAddress) }),
         ...(parentId && message.parentId && { parentId: message.parentId }),

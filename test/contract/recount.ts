@@ -3,7 +3,7 @@ import { allPages, type StoreAndReads } from '../support/store-and-reads.ts';
 
 /** What the rows themselves say of a conversation, beside what it says of itself. */
 async function recount({ reads }: StoreAndReads, conversationId: string) {
-  const filter = { conversationIds: [conversationId], statuses: [], messageTypes: [] };
+  const filter = { conversationIds: [conversationId], statuses: [], messageTypes: [], failureReasons: [] };
   const messages = await allPages((page) => reads.listMessages(filter, page), 200);
   const events = await Promise.all(messages.map(({ id }) => allPages((page) => reads.listMessageEvents(id, page), 200)));
   const firstSequences = new Map(events.flatMap(([first]) => (first === undefined ? [] : [[first.messageId, first.sequence]])));

@@ -42,7 +42,7 @@ export function describeRows(open: Open): void {
       });
       expect((await opened.reads.findMessage(message.id)).value).toEqual(toMessageView(message));
       expect((await opened.reads.findConversation(conversation.id)).value).toEqual(toConversationView(conversation));
-      const filter = { conversationIds: [conversation.id], statuses: [], messageTypes: [] };
+      const filter = { conversationIds: [conversation.id], statuses: [], messageTypes: [], failureReasons: [] };
       expect((await opened.reads.listMessages(filter, { size: 1 })).items).toEqual([toMessageView(message)]);
       await opened.store.transaction(async (tx) => {
         expect(toMessageView((await tx.findMessage(message.id)) ?? messageFields())).toEqual(toMessageView(message));

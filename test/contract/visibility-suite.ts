@@ -100,7 +100,7 @@ export function describeVisibility(open: Open): void {
     /** Past any cache: only single rows are cached. */
     async function stored({ pair, conversationId, messageId }: Existing) {
       const messages = await opened.reads.listMessages(
-        { conversationIds: [conversationId], statuses: [], messageTypes: [] },
+        { conversationIds: [conversationId], statuses: [], messageTypes: [], failureReasons: [] },
         { size: 200 },
       );
       const conversations = await opened.reads.listConversations(

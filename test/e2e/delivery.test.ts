@@ -118,6 +118,15 @@ describe('a provider', () => {
     const message = await reaches(on, id, MessageStatus.FAILED);
     expect(message).toMatchObject({ attemptCount: 1, failure: { reason: FailureReason.OUTCOME_UNKNOWN, retryable: false } });
     expect(on.simulator.journal.counts.troubles.dropBeforeAccepting).toBe(1);
+    const failed = async (...failureReasons: readonly FailureReason[]) => {
+      const { messages } = await on.calls.messages.listMessages({ filter: { failureReasons: [...failureReasons] } });
+      return messages.map((listed) => listed.id);
+    };
+    expect(await failed(FailureReason.EXPIRED, FailureReason.OUTCOME_UNKNOWN)).toEqual([id]);
+    expect(await failed(FailureReason.REJECTED)).toEqual([]);
+    on.simulator.setFaults({ dropBeforeAccepting: 0 });
+    await on.calls.messages.retryMessage({ id, force: true });
+    expect(await failed(FailureReason.OUTCOME_UNKNOWN)).toEqual([]);
   });
 
   it('that refuses our credentials fails no message, and readiness says so', async () => {

@@ -4,6 +4,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { migrate } from '../../src/db/orm.ts';
+import { deadLetterReasons, failureReasons } from '../../src/domain/message.ts';
 import { createDatabase } from '../support/database.ts';
 
 const opened = new AsyncDisposableStack();
@@ -31,7 +32,7 @@ async function createBareDatabase(): Promise<string> {
 
 const MIGRATIONS = [
   ...['2026-11-22-initial', '2026-11-25-cache-outbox', '2026-11-28-delivery', '2026-11-28-suppressions'],
-  ...['2026-11-28-webhooks', '2026-11-28-change-log'],
+  ...['2026-11-28-webhooks', '2026-11-28-change-log', '2026-11-28-dead-letters'],
 ];
 const ALL_APPLIED = MIGRATIONS.map((name) => `applied ${name}\n`).join('');
 
@@ -175,6 +176,16 @@ describe('the schema', () => {
     await insertEvent(messageId, conversationId, 1, 'EV1');
     await expect(insertEvent(messageId, conversationId, 2, 'EV1')).rejects.toEqual(violation('message_events_by_provider_id'));
     await expect(insertEvent(messageId, conversationId, 1)).rejects.toEqual(violation('message_events_by_sequence'));
+  });
+
+  it('takes for dead letters what the domain takes for them', async () => {
+    const conversationId = await insertConversation({ thread: true });
+    for (const reason of failureReasons) {
+      const id = await insertMessage(conversationId);
+      await client.query(`update messages set status = 'failed', failure = $2 where id = $1`, [id, { reason }]);
+    }
+    const { rows } = await client.query<{ reason: string }>('select reason from dead_letters where conversation_id = $1', [conversationId]);
+    expect(rows.map(({ reason }) => reason).toSorted()).toEqual(deadLetterReasons.toSorted());
   });
 
   it('deletes messages and their history with their conversation', async () => {

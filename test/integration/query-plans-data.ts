@@ -35,11 +35,12 @@ const FILL_CONVERSATIONS = `
       case channel when 'email' then 'person' || n || '@example.org' else '+1212' || (5000000 + n) end as theirs) sides`;
 
 const FILL_MESSAGES = `
-  insert into messages (id, conversation_id, provider, provider_message_id, direction, status, message_type, from_address, to_address,
+  insert into messages (id, conversation_id, provider, provider_message_id, direction, status, failure, message_type, from_address, to_address,
     body, parent_id, sequence, created_at)
   select ${uuid('n', '9000')}, c.id, case c.channel_type when 'email' then 'sendgrid' else 'twilio' end, 'SM' || n,
     case when inbound then 'inbound' else 'outbound' end,
     case when inbound then 'delivered' when n % 500 = 1 then 'failed' when n % 100 = 3 then 'pending' when n % 3 = 0 then 'sent' else 'delivered' end,
+    case when not inbound and n % 500 = 1 then jsonb_build_object('reason', case when n % 2000 = 1 then 'expired' else 'rejected' end) end,
     case when c.channel_type = 'email' then 'email' when n % 1000 = 7 then 'mms' else 'sms' end,
     case when inbound then c.participant_to else c.participant_from end,
     case when inbound then c.participant_from else c.participant_to end,

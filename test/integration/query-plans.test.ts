@@ -1,9 +1,9 @@
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
-import { PREPARED } from '../../src/db/prepared-statements.ts';
 import { storedAddress } from '../../src/domain/address.ts';
 import { LOG_START } from '../../src/domain/log-place.ts';
+import { deadLetterReasons } from '../../src/domain/message.ts';
 import type { ConversationFilter, MessageFilter, Tx } from '../../src/domain/ports.ts';
 import type { WebhookFilter } from '../../src/domain/webhook-ports.ts';
 import { createDatabase } from '../support/database.ts';
@@ -19,15 +19,7 @@ import {
   theirNumber,
   webhookRequestId,
 } from './query-plans-data.ts';
-
-interface PlanNode {
-  readonly 'Node Type': string;
-  readonly 'Relation Name'?: string;
-  readonly 'Actual Rows': number;
-  readonly 'Actual Loops': number;
-  readonly 'Rows Removed by Filter'?: number;
-  readonly Plans?: readonly PlanNode[];
-}
+import { explained, nodesOf, rowsRead, tablesRead } from './query-plans-explained.ts';
 
 const size = 50;
 /** One more than the page tells whether there is another. Ranges are merged by id, and the rows of the page read once more. */
@@ -48,51 +40,9 @@ beforeAll(async () => {
 
 afterAll(() => opened.disposeAsync());
 
-const READS_TABLES =
-  /^\s*(select|with|update|delete)\b.*\b(messages|conversations|message_events|suppressions|webhook_requests|delivery_attempts|conversation_log)\b/is;
+const plansOf = (work: () => Promise<unknown>) => explained(client, work);
 
-/** How PostgreSQL runs what `work` asks of it, word for word and value for value. */
-async function plansOf(work: () => Promise<unknown>): Promise<readonly PlanNode[]> {
-  const spy = vi.spyOn(pg.Client.prototype, 'query');
-  try {
-    await work();
-    const asked = (spy.mock.calls as readonly unknown[][]).flatMap(([first, second]) => {
-      const { text, values } = typeof first === 'string' ? { text: first, values: second } : (first as pg.QueryConfig);
-      return READS_TABLES.test(text) ? [{ text, values: values as unknown[] }] : [];
-    });
-    spy.mockRestore();
-    const plans: PlanNode[] = [];
-    for (const { text, values } of asked) {
-      await client.query('begin');
-      // What is prepared is planned for any values, sooner or later.
-      if (text.endsWith(PREPARED)) await client.query('set local plan_cache_mode = force_generic_plan');
-      const { rows } = await client.query<{ 'QUERY PLAN': readonly { readonly Plan: PlanNode }[] }>(
-        `explain (analyze, timing off, format json) ${text}`,
-        values,
-      );
-      await client.query('rollback');
-      plans.push(...(rows[0]?.['QUERY PLAN'] ?? []).map(({ Plan }) => Plan));
-    }
-    return plans;
-  } finally {
-    spy.mockRestore();
-  }
-}
-
-const nodesOf = (node: PlanNode): readonly PlanNode[] => [node, ...(node.Plans ?? []).flatMap(nodesOf)];
-const isScanOfRows = (node: PlanNode): boolean => node['Relation Name'] !== undefined && node['Node Type'].endsWith('Scan');
-
-function rowsRead(plan: PlanNode): number {
-  const scans = nodesOf(plan).filter(isScanOfRows);
-  return scans.reduce((sum, node) => sum + (node['Actual Rows'] + (node['Rows Removed by Filter'] ?? 0)) * node['Actual Loops'], 0);
-}
-
-/** Whole tables that are read, whether or not they are sorted afterwards. */
-function tablesRead(plan: PlanNode): readonly string[] {
-  return nodesOf(plan).flatMap((node) => (node['Node Type'].endsWith('Seq Scan') ? (node['Relation Name'] ?? []) : []));
-}
-
-const anyMessage: MessageFilter = { conversationIds: [], statuses: [], messageTypes: [] };
+const anyMessage: MessageFilter = { conversationIds: [], statuses: [], messageTypes: [], failureReasons: [] };
 const anyConversation: ConversationFilter = { statuses: [], unreadOnly: false };
 
 describe('a page of messages reads a page of rows of each range of an index, and never a table', () => {
@@ -116,6 +66,8 @@ describe('a page of messages reads a page of rows of each range of an index, and
     ['before a time', { createdBefore: new Date('2026-01-01T00:30:00Z') }, 24],
     ['of a status before a time', { statuses: ['sent'], createdBefore: new Date('2026-01-01T04:30:00Z') }, 6],
     ['with a provider id', { providerMessageId: 'SM77' }, 2],
+    ['of a reason of failure', { failureReasons: ['rejected'] }, 1],
+    ['of dead letters', { failureReasons: deadLetterReasons }, 3],
   ])('%s', async (_name, filter, ranges) => {
     const list = (after?: { key: string; id: string }) =>
       database.reads.listMessages({ ...anyMessage, ...filter }, { size, ...(after && { after }) });
@@ -135,12 +87,24 @@ describe('a page of messages reads a page of rows of each range of an index, and
     ['address and direction', { address: theirNumber, direction: 'inbound' }],
     ['parent and type', { parentId: answeredMessageId, messageTypes: ['mms'] }],
     ['provider id and status', { providerMessageId: 'SM77', statuses: ['failed'] }],
+    ['dead letters and one of our numbers', { failureReasons: deadLetterReasons, address: ourNumber }],
+    [
+      'dead letters, type and time',
+      { failureReasons: deadLetterReasons, messageTypes: ['sms'], createdAfter: new Date('2026-01-01T04:30:00Z') },
+    ],
     ['status and time', { statuses: ['failed'], createdAfter: new Date('2026-01-01T04:30:00Z') }],
   ])('%s together use an index too', async (_name, filter) => {
     const plans = await plansOf(() => database.reads.listMessages({ ...anyMessage, ...filter }, { size }));
     expect(plans).toHaveLength(1);
     expect(plans.flatMap(tablesRead)).toEqual([]);
   });
+});
+
+it('failures by reason are looked for among FAILED messages alone', async () => {
+  for (const failureReasons of [['outcome_unknown'] as const, deadLetterReasons]) {
+    const plans = await plansOf(() => database.reads.listMessages({ ...anyMessage, failureReasons }, { size }));
+    expect(plans.flatMap(nodesOf).map((node) => node['Index Name'])).toContain('messages_failed');
+  }
 });
 
 describe('a page of conversations reads a page of rows of each range of an index, and never a table', () => {

@@ -194,7 +194,7 @@ describe('DeleteConversation', () => {
     await Promise.all([...arriving, ...reports, cases().changeConversation.delete(message.conversationId, '', false)]);
     for (const answer of await Promise.all(reports))
       expect([undefined, 'message_not_found']).toContain(typeof answer === 'string' ? answer : undefined);
-    const filter = { conversationIds: [message.conversationId], statuses: [], messageTypes: [] };
+    const filter = { conversationIds: [message.conversationId], statuses: [], messageTypes: [], failureReasons: [] };
     expect((await storage.reads.listMessages(filter, { size: 200 })).items).toEqual([]);
     const { items } = await storage.reads.listConversations({ participant: pair.ours, statuses: [], unreadOnly: false }, { size: 10 });
     for (const { id, messageCount } of items) {

@@ -22,7 +22,12 @@ const cases = () => useCases(storage);
 const request = (draft: Partial<OutboundDraft>, requestId?: string) => ({ draft: draftOf(draft), requestId });
 
 const messagesOf = async ({ ours }: Pair) =>
-  (await storage.reads.listMessages({ conversationIds: [], statuses: [], messageTypes: [], address: ours }, { size: 200 })).items;
+  (
+    await storage.reads.listMessages(
+      { conversationIds: [], statuses: [], messageTypes: [], failureReasons: [], address: ours },
+      { size: 200 },
+    )
+  ).items;
 
 describe('a request_id', () => {
   it('makes one message of fifty calls at once', async () => {

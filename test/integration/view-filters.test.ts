@@ -5,12 +5,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { addressKey } from '../../src/domain/address.ts';
 import { channels, conversationStatuses } from '../../src/domain/conversation.ts';
-import { directions, messageStatuses, messageTypes } from '../../src/domain/message.ts';
+import { deadLetterReasons, directions, failureReasons, messageStatuses, messageTypes } from '../../src/domain/message.ts';
 import type { ConversationFilter, MessageFilter } from '../../src/domain/ports.ts';
 import { conversationMatcher, messageMatcher } from '../../src/domain/view-filters.ts';
 import type { ConversationView, MessageView } from '../../src/domain/views.ts';
 import { createDatabase } from '../support/database.ts';
-import { conversationFields, messageFields } from '../support/message-fields.ts';
+import { conversationFields, failureOf, messageFields } from '../support/message-fields.ts';
 import { between, pick, seededRandom } from '../support/seeded-random.ts';
 import { allPages } from '../support/store-and-reads.ts';
 
@@ -64,6 +64,7 @@ beforeAll(async () => {
           fromAddress: pick(random, addresses),
           toAddress: pick(random, addresses),
           parentId: maybe(pick(random, parents)),
+          failure: maybe(failureOf({ reason: pick(random, failureReasons) })),
           provider: 'twilio',
           providerMessageId: index < providerIds.length ? (providerIds[index] ?? null) : null,
           createdAt: pick(random, times),
@@ -71,7 +72,10 @@ beforeAll(async () => {
       );
     }
   });
-  messages = await allPages((page) => database.reads.listMessages({ conversationIds: [], statuses: [], messageTypes: [] }, page), 200);
+  messages = await allPages(
+    (page) => database.reads.listMessages({ conversationIds: [], statuses: [], messageTypes: [], failureReasons: [] }, page),
+    200,
+  );
   conversations = await allPages((page) => database.reads.listConversations({ statuses: [], unreadOnly: false }, page), 200);
 });
 afterAll(() => opened.disposeAsync());
@@ -101,6 +105,7 @@ describe('a filter in memory', () => {
         createdAfter: time,
         createdBefore: time,
         providerMessageId: seldom([...providerIds, 'SM9'], 15),
+        failureReasons: seldom([[...deadLetterReasons], [...failureReasons]], 9).map((reasons) => reasons ?? []),
       })
       .map((filter) => compact<MessageFilter>(filter));
     let taken = 0;

@@ -65,7 +65,7 @@ describe('a webhook', () => {
     const form = { MessageSid: `SM${uuidv7()}`, From: pair.theirs, To: pair.ours, Body: 'hi', NumSegments: '1' };
     await on.ingest(contentOf(twilioPost('twilio_inbound', form)));
     await on.ingest(contentOf(twilioPost('twilio_inbound', form)));
-    const filter = { conversationIds: [], statuses: [], messageTypes: [], providerMessageId: form.MessageSid };
+    const filter = { conversationIds: [], statuses: [], messageTypes: [], failureReasons: [], providerMessageId: form.MessageSid };
     const { items } = await on.reads.listMessages(filter, { size: 10 });
     expect(items).toEqual([expect.objectContaining({ body: 'hi', messageType: MessageType.SMS, metaData: { num_segments: '1' } })]);
     await expectConsistent(on, items[0]?.conversationId ?? '');
@@ -78,7 +78,7 @@ describe('a webhook', () => {
     for (let times = 0; times < 2; times += 1) {
       expect((await on.ingest({ ...content, body: multipartBody(mailFields(mail)) })).state).toBe('processed');
     }
-    const filter = { conversationIds: [], statuses: [], messageTypes: [], providerMessageId: `<${from}>` };
+    const filter = { conversationIds: [], statuses: [], messageTypes: [], failureReasons: [], providerMessageId: `<${from}>` };
     const { items } = await on.reads.listMessages(filter, { size: 10 });
     expect(items).toEqual([expect.objectContaining({ fromAddress: from, email: expect.objectContaining({ subject: 'Hello' }) })]);
     await expectConsistent(on, items[0]?.conversationId ?? '');

@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { JsonObject, Message } from "@bufbuild/protobuf";
-import type { Attachment, Direction, EmailContent, Message as Message$1, MessageEvent, MessageStatus, MessageType, Provider, Segmentation } from "./message_pb.js";
+import type { Attachment, Direction, EmailContent, FailureReason, Message as Message$1, MessageEvent, MessageStatus, MessageType, Provider, Segmentation } from "./message_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Conversation } from "./conversation_pb.js";
 
@@ -464,6 +464,14 @@ export declare type MessageFilter = Message<"messaging.v1.MessageFilter"> & {
    * @generated from field: string provider_message_id = 9;
    */
   providerMessageId: string;
+
+  /**
+   * Only FAILED messages with these reasons. EXPIRED, ATTEMPTS_EXHAUSTED and OUTCOME_UNKNOWN together are the dead letters: what
+   * was given up without a verdict of the provider, for people to decide about.
+   *
+   * @generated from field: repeated messaging.v1.FailureReason failure_reasons = 10;
+   */
+  failureReasons: FailureReason[];
 };
 
 /**
