@@ -63,7 +63,7 @@ $(IMPORTS): $(INSTALLED) src/dev/proto-imports.ts src/dev/proto-printer.ts
 	@touch $@
 
 .PHONY: gen
-gen: $(IMPORTS) ## write gen/ from proto/
+gen: $(IMPORTS) ## write gen/ from proto/, the API reference included
 	buf generate
 
 .PHONY: check
