@@ -36,9 +36,9 @@ certs: $(INSTALLED) ## certificates for development in .data/certs/: authority, 
 demo: $(INSTALLED) ## show the cache, then a delivery, at work against `make run`
 	@exec node src/dev/demo.ts
 
-.PHONY: cache-stats
-cache-stats: $(INSTALLED) ## show what the cache of `make run` did, and how Redis is; ADDRESS=host:port asks another service
-	@exec node src/dev/cache-stats.ts $(ADDRESS)
+.PHONY: msgctl
+msgctl: $(INSTALLED) ## ask or tell the service of `make run` something; ARGS="cache stats", ARGS=--help
+	@exec node src/dev/msgctl.ts $(ARGS)
 
 .PHONY: simulator
 simulator: $(INSTALLED) ## run the provider simulator alone: Twilio and SendGrid for development

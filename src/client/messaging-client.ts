@@ -3,6 +3,7 @@
  * per RPC, with deadlines, retries, keepalive, trace context and readable errors.
  */
 import { Client, credentials } from '@grpc/grpc-js';
+import { Health } from '../../gen/grpc/health/v1/health_pb.js';
 import { CacheService } from '../../gen/messaging/v1/cache_service_pb.js';
 import { ConversationService } from '../../gen/messaging/v1/conversation_service_pb.js';
 import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
@@ -12,6 +13,7 @@ import { serviceConfigOf } from './service-config.ts';
 import { createStub, type Stub } from './stub.ts';
 
 export { status } from '@grpc/grpc-js';
+export * from '../../gen/grpc/health/v1/health_pb.js';
 export * from '../../gen/messaging/v1/cache_service_pb.js';
 export * from '../../gen/messaging/v1/conversation_pb.js';
 export * from '../../gen/messaging/v1/conversation_service_pb.js';
@@ -44,6 +46,8 @@ export interface MessagingClient extends Disposable {
   readonly suppressions: Stub<typeof SuppressionService>;
   readonly providerEvents: Stub<typeof ProviderEventService>;
   readonly cache: Stub<typeof CacheService>;
+  /** Whether the service takes calls, as load balancers ask it. */
+  readonly health: Stub<typeof Health>;
   /** Lets running calls finish and refuses new ones. `using client = createMessagingClient(...)` does it at the end of the block. */
   close(): void;
 }
@@ -73,6 +77,7 @@ export function createMessagingClient(address: string, options: MessagingClientO
     suppressions: createStub(SuppressionService, client, defaults),
     providerEvents: createStub(ProviderEventService, client, defaults),
     cache: createStub(CacheService, client, defaults),
+    health: createStub(Health, client, defaults),
     close,
     [Symbol.dispose]: close,
   });

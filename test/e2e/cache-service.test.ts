@@ -1,7 +1,5 @@
 /** What operators see of the cache and do to it. */
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { promisify } from 'node:util';
 import { durationMs } from '@bufbuild/protobuf/wkt';
 import { type Client, createClient } from '@connectrpc/connect';
 import { createGrpcTransport } from '@connectrpc/connect-node';
@@ -190,34 +188,6 @@ describe.skipIf(inject('redis') === null)('CacheService', () => {
       expect((await inspect(id)).kind).toBe(Kind.ABSENT);
       expect(await on.redis.exists(`other-${key}`)).toBe(1);
       expect((await cache.inspectCacheEntry({ entity: CONVERSATION, id: conversationId })).kind).toBe(Kind.VALUE);
-    });
-  });
-
-  describe('make cache-stats', () => {
-    it('prints the statistics for a person', async () => {
-      await on.calls.readMessage((await cachedMessage()).id);
-      const { stdout } = await promisify(execFile)('make', [
-        // Nothing may be installed by a test.
-        ...['-s', '--old-file=node_modules/.installed', 'cache-stats', `ADDRESS=127.0.0.1:${on.service.grpcPort}`],
-      ]);
-      for (const line of [
-        /^ {2}period +what +hits +local +negative +misses +bypasses +hit ratio$/m,
-        /^ {2}last 1 min +message +\d+ +\d+ +\d+ +\d+ +\d+ +\d+\.\d %$/m,
-        /^ {2}last 5 min +- in flight +\d+ +\d+ +\d+ +\d+ +\d+\.\d %$/m,
-        /^ {2}last 1 h +- quiet +/m,
-        /^ {2}since start +all +\d+ .* %$/m,
-        /^ {2}trusted +yes$/m,
-        /^ {2}relay lag +\d+ ms$/m,
-        /^ {2}Redis memory +[\d.]+ [KM]iB of unlimited, noeviction$/m,
-        /^ {2}warning {2}maxmemory 0/m,
-      ]) {
-        expect(stdout).toMatch(line);
-      }
-    });
-
-    it('says where it found nobody', async () => {
-      const failed = promisify(execFile)(process.execPath, ['src/dev/cache-stats.ts', '127.0.0.1:9']);
-      await expect(failed).rejects.toMatchObject({ code: 1, stderr: expect.stringMatching(/^ {2}No service answers at 127\.0\.0\.1:9/) });
     });
   });
 });

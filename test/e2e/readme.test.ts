@@ -31,7 +31,7 @@ function withoutVariables(text: string): string {
   return text
     .trim()
     .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '<id>')
-    .replaceAll(/\d{4}-\d{2}-\d{2}T[\d:.]+Z/g, '<time>');
+    .replaceAll(/\d{4}-\d{2}-\d{2}[T ][\d:.]+Z/g, '<time>');
 }
 
 async function outputOf(command: string): Promise<string> {
