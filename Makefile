@@ -25,7 +25,7 @@ peers: $(INSTALLED) ## install what only the tests use: redis-server and Python'
 	@node src/dev/peers.ts
 
 .PHONY: run
-run: $(INSTALLED) ## serve on embedded PostgreSQL and Redis, data in .data/
+run: $(INSTALLED) ## serve on embedded PostgreSQL and Redis, data in .data/; TLS=1 asks clients for certificates
 	@exec node src/dev/run.ts
 
 .PHONY: certs

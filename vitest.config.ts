@@ -6,7 +6,16 @@ const patient = { testTimeout: 60_000, hookTimeout: 120_000 };
 const onServers = { ...patient, globalSetup: ['test/support/global-setup.ts'] };
 
 /** What is about calls, and runs once more with Connect answering all of them: with the lean lane on it answers no plain gRPC call. */
-const calls = ['clients', 'lanes', 'rpc-*', 'server-{health,shutdown,tls}', 'traces', 'cache-{cells,seed,staleness}', 'watch-messages'];
+const calls = [
+  'clients',
+  'lanes',
+  'rpc-*',
+  'identity*',
+  'server-{health,shutdown,tls}',
+  'traces',
+  'cache-{cells,seed,staleness}',
+  'watch-messages',
+];
 
 export default defineConfig({
   test: {

@@ -114,6 +114,7 @@ export async function openLab({ rows, databases }: LabOptions): Promise<Lab> {
         GRPC_PORT: '0',
         HTTP_HOST: '127.0.0.1',
         HTTP_PORT: '0',
+        AUTH_MODE: 'off',
         OTEL_EXPORTER_OTLP_ENDPOINT: sink.url,
         TRACE_SAMPLE_RATIO,
         ...env,

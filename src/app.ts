@@ -8,6 +8,7 @@ import { ProviderEventService } from '../gen/messaging/v1/provider_event_service
 import { SuppressionService } from '../gen/messaging/v1/suppression_service_pb.js';
 import { webhookParts, webhookPosts } from './app-webhooks.ts';
 import { openCache } from './cache/open-cache.ts';
+import { openRateShares } from './cache/rate-shares.ts';
 import type { Config } from './config.ts';
 import { type Database, openDatabase } from './db/database.ts';
 import { discardChanges } from './db/outbox-discard.ts';
@@ -16,11 +17,13 @@ import type { ProviderHealth } from './domain/provider-client.ts';
 import { startHttpServer } from './http/http-server.ts';
 import { watchReadiness } from './http/readiness.ts';
 import { migrate } from './migrate.ts';
+import { createAccessControl, openAccess } from './rpc/access-control.ts';
 import { cacheService } from './rpc/cache-service.ts';
 import { conversationService } from './rpc/conversation-service.ts';
 import { createHealth, healthRoutes } from './rpc/health.ts';
 import { messageService } from './rpc/message-service.ts';
 import { providerEventService } from './rpc/provider-event-service.ts';
+import { limitAccess, type RateLimitParts } from './rpc/rate-limits.ts';
 import { reflectionRoutes } from './rpc/reflection.ts';
 import { startRpcServer } from './rpc/server.ts';
 import { suppressionService } from './rpc/suppression-service.ts';
@@ -58,6 +61,11 @@ export interface Instruments {
 
 const wait = (ms: number, signal: AbortSignal): Promise<void> => delay(ms, undefined, { signal }).catch(() => undefined);
 
+function rateParts({ cache }: Config, opened: AsyncDisposableStack): RateLimitParts {
+  const shares = opened.use(openRateShares({ redis: cache?.redis, keyPrefix: cache?.keyPrefix ?? '' }));
+  return { takeShare: shares.take, nowMs: () => performance.now() };
+}
+
 /** How long rows are kept that only help operators and repeated calls. */
 function retentionOf({ upkeep, webhooks, changeLog }: Database): readonly Retention[] {
   return [
@@ -75,7 +83,7 @@ function retentionOf({ upkeep, webhooks, changeLog }: Database): readonly Retent
 export async function startApp(config: Config, instruments: Instruments, open = openCache): Promise<App> {
   await using opened = new AsyncDisposableStack();
   const { log, metrics } = instruments;
-  if (config.migrateOnStart) log.info({ applied: await migrate(config.database) }, 'schema is up to date');
+  if (config.migrateOnStart) log.info({ applied: await migrate({ ...config.database, url: config.migrationUrl }) }, 'schema is up to date');
   const database = opened.use(await openDatabase(config.database));
   metrics.watchPool(database.pool);
 
@@ -175,8 +183,12 @@ export async function startApp(config: Config, instruments: Instruments, open = 
     const closing = opened.move();
     return { grpcPort: undefined, httpPort: http.port, [Symbol.asyncDispose]: () => closing.disposeAsync() };
   }
+  if (config.auth === undefined) log.warn('authentication is off: whoever reaches this port may do everything; for development alone');
+  const identified = config.auth === undefined ? openAccess : await createAccessControl(config.auth, { log, nowMs, unixNowMs: Date.now });
+  const access = config.rateLimits.length === 0 ? identified : limitAccess(identified, config.rateLimits, rateParts(config, opened));
   const server = await startRpcServer(config.grpc, {
     log,
+    access,
     metrics,
     routes: [
       (router) => router.service(MessageService, messages),

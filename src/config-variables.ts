@@ -1,53 +1,28 @@
 /** The variables that the service reads: rule, default and meaning of each. */
-import { bool, EnvError, makeValidator, num, port, str } from 'envalid';
-
-const integer = (atLeast: number, atMost: number) =>
-  makeValidator<number>((input) => {
-    const value = Number(input);
-    if (!Number.isInteger(value) || value < atLeast || value > atMost) {
-      throw new EnvError(`must be a whole number from ${atLeast} to ${atMost}`);
-    }
-    return value;
-  });
-
-const postgresUrl = makeValidator<string>((input) => {
-  if (!/^postgres(ql)?:\/\/\S+$/.test(input)) throw new EnvError('must look like postgresql://user:password@host:5432/database');
-  return input;
-});
-
-const listOf = (input: string): readonly string[] =>
-  input
-    .split(',')
-    .map((part) => part.trim())
-    .filter((part) => part !== '');
-
-const addressList = makeValidator<readonly string[]>(listOf);
-
-const serverList = makeValidator<readonly { readonly host: string; readonly port: number }[]>((input) =>
-  listOf(input).map((part) => {
-    const [, host, portText] = /^([^\s;/@]+):(\d{1,5})$/.exec(part) ?? [];
-    if (host === undefined || Number(portText) < 1 || Number(portText) > 65_535) throw new EnvError('must look like host:6379,host:6380');
-    return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(portText) };
-  }),
-);
-
-function httpUrlOf(input: string): string {
-  if (!/^https?:\/\/[^\s/?#@]+(?:\/[^\s?#]*)?$/.test(input)) throw new EnvError('must look like https://host or https://host/path');
-  return input.replace(/\/+$/, '');
-}
-
-const httpUrl = makeValidator<string>(httpUrlOf);
-const optionalHttpUrl = makeValidator<string>((input) => (input === '' ? '' : httpUrlOf(input)));
-
-const ratio = makeValidator<number>((input) => {
-  const value = Number(input);
-  if (input.trim() === '' || !(value >= 0 && value <= 1)) throw new EnvError('must be from 0 to 1');
-  return value;
-});
+import { bool, num, port, str } from 'envalid';
+import {
+  addressList,
+  algorithmList,
+  httpUrl,
+  integer,
+  keysUrl,
+  optionalHttpUrl,
+  optionalPostgresUrl,
+  postgresUrl,
+  rateList,
+  ratio,
+  roleList,
+  serverList,
+  textList,
+} from './config-rules.ts';
 
 /** Every variable the service reads: its rule, its default and its meaning. README's table is tested against this. */
 export const variables = {
   DATABASE_URL: postgresUrl({ desc: 'PostgreSQL connection string. Secret: holds the password.' }),
+  DATABASE_MIGRATE_URL: optionalPostgresUrl({
+    default: '',
+    desc: 'The same for migrations, as the role that owns the tables; see deploy/postgres-roles.sql. Empty: DATABASE_URL. Secret.',
+  }),
   DATABASE_POOL_MAX: integer(
     1,
     500,
@@ -118,6 +93,37 @@ export const variables = {
     desc: 'PEM certificate chain. With TLS_KEY_FILE the gRPC port speaks TLS, otherwise cleartext HTTP/2.',
   }),
   TLS_KEY_FILE: str({ default: '', desc: 'PEM private key.' }),
+  TLS_CLIENT_CA_FILE: str({
+    default: '',
+    desc: 'PEM certificates of the authorities whose client certificates name callers (mTLS).',
+  }),
+  AUTH_MODE: str({
+    default: 'on',
+    choices: ['on', 'off'],
+    desc: 'off, for development alone: every caller may do everything. on: TLS_CLIENT_CA_FILE, AUTH_JWKS_URL or AUTH_JWKS_FILE has to be set.',
+  }),
+  AUTH_CERT_ROLES: roleList({
+    default: [],
+    desc: 'What callers with certificates may do: name=role, comma separated, of the roles caller, gateway and operator; * for names that are not in it.',
+  }),
+  AUTH_JWKS_URL: keysUrl({ default: '', desc: 'Where the public keys of bearer tokens are (JWKS); https, or http of this machine.' }),
+  AUTH_JWKS_FILE: str({ default: '', desc: 'The same as a file, in place of AUTH_JWKS_URL.' }),
+  AUTH_JWT_ISSUERS: textList({ default: [], desc: 'Issuers (iss) whose tokens are good, comma separated.' }),
+  AUTH_JWT_AUDIENCES: textList({ default: [], desc: 'What tokens have to be for (aud), comma separated; one of them is enough.' }),
+  AUTH_JWT_ALGORITHMS: algorithmList({
+    default: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+    desc: 'Algorithms that tokens may be signed with, comma separated; asymmetric ones only.',
+  }),
+  AUTH_JWT_CALLER_CLAIM: str({ default: 'sub', desc: 'Claim that names the caller.' }),
+  AUTH_JWT_ROLES_CLAIM: str({
+    default: 'roles',
+    desc: 'Claim with the roles of the caller: a list, or words; a.b for a claim within a claim.',
+  }),
+  AUTH_CLOCK_TOLERANCE_SECONDS: integer(0, 300)({ default: 10, desc: 'How far the clocks of token issuers may be off.' }),
+  RATE_LIMITS: rateList({
+    default: [],
+    desc: 'Calls that each caller may make: method=calls/seconds, or caller@method=…, * for every method by itself. Shared by all processes through Redis.',
+  }),
   MAX_REQUEST_BYTES: integer(1_024, 268_435_456)({ default: 8_388_608, desc: 'Largest request message, after decompression.' }),
   MAX_RESPONSE_BYTES: integer(1_024, 268_435_456)({ default: 16_777_216, desc: 'Largest response message, before compression.' }),
   DEFAULT_DEADLINE_MS: integer(1, 3_600_000)({ default: 30_000, desc: 'Deadline of a unary call that brings none.' }),

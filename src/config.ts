@@ -10,6 +10,32 @@ export class ConfigError extends Error {
 /** Where several processes may listen on one port, as far as Node knows. */
 const SHARES_PORTS: readonly NodeJS.Platform[] = ['linux', 'freebsd', 'sunos', 'aix'];
 
+const NO_IDENTITY =
+  'AUTH_MODE: nothing says who may call. Set TLS_CLIENT_CA_FILE for client certificates, AUTH_JWKS_URL or AUTH_JWKS_FILE for bearer tokens; or AUTH_MODE=off, for development alone.';
+
+type AuthValues = Readonly<Record<'TLS_CERT_FILE' | 'TLS_CLIENT_CA_FILE', string>> & { readonly PROCESS_ROLE: string };
+
+/** What is wrong between the variables that say who may call; a worker is not called. */
+function authProblems(values: AuthValues, environment: Readonly<Record<string, string | undefined>>): readonly string[] {
+  // As they were given: envalid throws when a variable that it has refused is asked for.
+  const given = (name: keyof typeof variables): boolean => Boolean(environment[name]?.trim());
+  const keys = (['AUTH_JWKS_URL', 'AUTH_JWKS_FILE'] as const).filter(given);
+  const ways = [...(given('TLS_CLIENT_CA_FILE') ? ['TLS_CLIENT_CA_FILE'] : []), ...keys];
+  const problems: string[] = [];
+  if (environment['AUTH_MODE'] === 'off' && ways.length > 0) problems.push(`AUTH_MODE: is off although ${ways.join(' and ')} is set.`);
+  if (!given('AUTH_MODE') || environment['AUTH_MODE'] === 'on') {
+    if (ways.length === 0 && environment['PROCESS_ROLE'] !== 'worker') problems.push(NO_IDENTITY);
+  }
+  if (keys.length > 1) problems.push('AUTH_JWKS_URL, AUTH_JWKS_FILE: set one of them.');
+  if (keys.length > 0 && !(given('AUTH_JWT_ISSUERS') && given('AUTH_JWT_AUDIENCES'))) {
+    problems.push('AUTH_JWT_ISSUERS, AUTH_JWT_AUDIENCES: set both, so that tokens for others are not good here.');
+  }
+  if (values.TLS_CLIENT_CA_FILE !== '' && values.TLS_CERT_FILE === '') {
+    problems.push('TLS_CLIENT_CA_FILE: certificates are shown over TLS; set TLS_CERT_FILE and TLS_KEY_FILE.');
+  }
+  return problems;
+}
+
 function read(environment: Readonly<Record<string, string | undefined>>, platform: NodeJS.Platform) {
   const problems: string[] = [];
   const values = cleanEnv(environment, variables, {
@@ -26,6 +52,7 @@ function read(environment: Readonly<Record<string, string | undefined>>, platfor
   if ((values.TLS_CERT_FILE === '') !== (values.TLS_KEY_FILE === '')) {
     problems.push('  TLS_CERT_FILE, TLS_KEY_FILE: set both or neither.');
   }
+  problems.push(...authProblems(values, environment).map((problem) => `  ${problem}`));
   if ((values.TWILIO_ACCOUNT_SID === '') !== (values.TWILIO_AUTH_TOKEN === '')) {
     problems.push('  TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN: set both or neither.');
   }
@@ -43,6 +70,17 @@ function read(environment: Readonly<Record<string, string | undefined>>, platfor
 }
 
 type Values = ReturnType<typeof read>;
+
+const migrationUrlOf = (values: Values): string => values.DATABASE_MIGRATE_URL || values.DATABASE_URL;
+
+function databaseOf(values: Values) {
+  return {
+    url: values.DATABASE_URL,
+    poolMax: values.DATABASE_POOL_MAX,
+    statementTimeoutMs: values.DATABASE_STATEMENT_TIMEOUT_MS,
+    connectTimeoutMs: values.DATABASE_CONNECT_TIMEOUT_MS,
+  };
+}
 
 function topologyOf(values: Values) {
   const { REDIS_HOST: host, REDIS_PORT: redisPort, REDIS_SENTINELS: sentinels, REDIS_CLUSTER_NODES: nodes } = values;
@@ -79,6 +117,34 @@ function cacheOf(values: Values) {
   };
 }
 
+/** undefined: every caller may do everything. */
+function authOf(values: Values) {
+  if (values.AUTH_MODE === 'off') return undefined;
+  const keys = values.AUTH_JWKS_URL === '' ? { file: values.AUTH_JWKS_FILE } : { url: values.AUTH_JWKS_URL };
+  return {
+    /** undefined: certificates name nobody. */
+    certificates: values.TLS_CLIENT_CA_FILE === '' ? undefined : { roles: values.AUTH_CERT_ROLES },
+    /** undefined: tokens are not looked at. */
+    tokens:
+      values.AUTH_JWKS_URL === '' && values.AUTH_JWKS_FILE === ''
+        ? undefined
+        : {
+            keys,
+            issuers: values.AUTH_JWT_ISSUERS,
+            audiences: values.AUTH_JWT_AUDIENCES,
+            algorithms: values.AUTH_JWT_ALGORITHMS,
+            callerClaim: values.AUTH_JWT_CALLER_CLAIM,
+            rolesClaim: values.AUTH_JWT_ROLES_CLAIM,
+            toleranceMs: values.AUTH_CLOCK_TOLERANCE_SECONDS * 1_000,
+          },
+  };
+}
+
+function tlsOf(values: Values) {
+  const { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile, TLS_CLIENT_CA_FILE: clientCaFile } = values;
+  return certFile === '' ? undefined : { certFile, keyFile, clientCaFile: clientCaFile === '' ? undefined : clientCaFile };
+}
+
 const CALL_MARGIN_MS = 5_000;
 
 const limitsOf = (maxConcurrent: number, maxPerSecond: number, timeoutMs: number) => ({ maxConcurrent, maxPerSecond, timeoutMs });
@@ -87,12 +153,8 @@ const limitsOf = (maxConcurrent: number, maxPerSecond: number, timeoutMs: number
 export function readConfig(environment: Readonly<Record<string, string | undefined>> = process.env, platform = process.platform) {
   const values = read(environment, platform);
   return Object.freeze({
-    database: {
-      url: values.DATABASE_URL,
-      poolMax: values.DATABASE_POOL_MAX,
-      statementTimeoutMs: values.DATABASE_STATEMENT_TIMEOUT_MS,
-      connectTimeoutMs: values.DATABASE_CONNECT_TIMEOUT_MS,
-    },
+    database: databaseOf(values),
+    migrationUrl: migrationUrlOf(values),
     migrateOnStart: values.DATABASE_MIGRATE_ON_START,
     /** undefined: the cache is off. */
     cache: cacheOf(values),
@@ -100,7 +162,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       host: values.GRPC_HOST,
       port: values.GRPC_PORT,
       reusePort: values.GRPC_REUSE_PORT,
-      tls: values.TLS_CERT_FILE === '' ? undefined : { certFile: values.TLS_CERT_FILE, keyFile: values.TLS_KEY_FILE },
+      tls: tlsOf(values),
       maxRequestBytes: values.MAX_REQUEST_BYTES,
       maxResponseBytes: values.MAX_RESPONSE_BYTES,
       defaultDeadlineMs: values.DEFAULT_DEADLINE_MS,
@@ -108,6 +170,9 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       maxConcurrentStreams: values.MAX_CONCURRENT_STREAMS,
       leanLane: values.LEAN_LANE,
     },
+    auth: authOf(values),
+    /** Empty: none. */
+    rateLimits: values.RATE_LIMITS,
     http: { host: values.HTTP_HOST, port: values.HTTP_PORT },
     role: values.PROCESS_ROLE as 'all' | 'server' | 'worker',
     providers: {
@@ -153,6 +218,13 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     exportTraces: values.OTEL_EXPORTER_OTLP_ENDPOINT !== '' || values.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT !== '',
     traceSampleRatio: values.TRACE_SAMPLE_RATIO,
   });
+}
+
+/** Of the database, as migrations connect to it: nobody calls them, so it need not be said who may. Throws ConfigError. */
+export function readMigrationConfig(environment: Readonly<Record<string, string | undefined>> = process.env) {
+  const own = Object.fromEntries(Object.entries(environment).filter(([name]) => name.startsWith('DATABASE_')));
+  const values = read({ ...own, PROCESS_ROLE: 'worker' }, process.platform);
+  return Object.freeze({ ...databaseOf(values), url: migrationUrlOf(values) });
 }
 
 export type Config = ReturnType<typeof readConfig>;

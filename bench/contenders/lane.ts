@@ -1,6 +1,7 @@
 /** The server of this repository with one small handler: what is left of a stock stack once the transport is ours. `node lane.ts SOURCE` */
 import type { ConnectRouter } from '@connectrpc/connect';
 import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
+import { openAccess } from '../../src/rpc/access-control.ts';
 import { startRpcServer } from '../../src/rpc/server.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -17,5 +18,5 @@ const limits = {
 };
 const options = { host: '127.0.0.1', port: 0, tls: undefined, leanLane: true, ...limits };
 const route = (router: ConnectRouter) => router.service(MessageService, { getMessage: async ({ id }) => ({ message: await find(id) }) });
-const parts = { log: createLog({ level: 'info' }), metrics: createMetrics(), routes: [route] };
+const parts = { log: createLog({ level: 'info' }), metrics: createMetrics(), routes: [route], access: openAccess };
 announce((await startRpcServer(options, parts)).port);

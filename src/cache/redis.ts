@@ -227,6 +227,20 @@ async function dataIdOf(master: Redis): Promise<string> {
   return `${fieldOf(info, 'run_id')}.${fieldOf(info, 'master_replid')}`;
 }
 
+/** A connection without scripts and trust of its own, for what may be forgotten. Failures are told by the cache's. */
+export function connectPlainRedis(options: RedisOptions): { readonly client: Redis | Cluster; close(): void } {
+  const client = openClient(options).on('error', () => undefined);
+  let closed = false;
+  connectAgainAfterEnd(client, () => closed);
+  return {
+    client,
+    close() {
+      closed = true;
+      client.disconnect();
+    },
+  };
+}
+
 /** Connects in the background and for as long as it takes; a command on a lost connection fails at once. */
 export function connectRedis(options: RedisOptions, log: Log): RedisConnection {
   const client = openClient(options);

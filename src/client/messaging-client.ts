@@ -10,7 +10,7 @@ import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../../gen/messaging/v1/provider_event_service_pb.js';
 import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
 import { serviceConfigOf } from './service-config.ts';
-import { createStub, type Stub } from './stub.ts';
+import { createStub, type Stub, type TokenSource } from './stub.ts';
 
 export { status } from '@grpc/grpc-js';
 export * from '../../gen/grpc/health/v1/health_pb.js';
@@ -23,15 +23,17 @@ export * from '../../gen/messaging/v1/message_service_pb.js';
 export * from '../../gen/messaging/v1/provider_event_service_pb.js';
 export * from '../../gen/messaging/v1/suppression_service_pb.js';
 export { type FieldViolation, MessagingError } from './messaging-error.ts';
-export type { CallOptions, ServerStreamCall, UnaryCall } from './stub.ts';
+export type { CallOptions, ServerStreamCall, TokenSource, UnaryCall } from './stub.ts';
 
 export interface MessagingClientOptions {
   /** Deadline of unary calls that bring none. Default 5,000. */
   readonly deadlineMs?: number;
   /** Headers of every request. */
   readonly metadata?: Readonly<Record<string, string>>;
-  /** Speak TLS; `{}` trusts the certificate authorities of the system. Unset: cleartext. PEM. */
+  /** Speak TLS; `{}` trusts the certificate authorities of the system. Unset: cleartext. `key` and `cert` name the caller. PEM. */
   readonly tls?: { readonly ca?: Buffer; readonly key?: Buffer; readonly cert?: Buffer };
+  /** Who calls, as a bearer token: a text, or what is asked for one before each call. It should keep it until shortly before it expires. */
+  readonly token?: TokenSource;
   /** A connection is asked for a sign of life this often, also while no call runs. Default 30,000. */
   readonly keepaliveTimeMs?: number;
   /** A connection that gives no sign of life for this long is closed and its calls fail with UNAVAILABLE. Default 10,000. */
@@ -69,7 +71,7 @@ export function createMessagingClient(address: string, options: MessagingClientO
     'grpc.keepalive_permit_without_calls': 1,
     'grpc.max_receive_message_length': options.maxResponseBytes ?? 16 * 1_024 * 1_024,
   });
-  const defaults = { unaryDeadlineMs: options.deadlineMs ?? 5_000, metadata: options.metadata ?? {} };
+  const defaults = { unaryDeadlineMs: options.deadlineMs ?? 5_000, metadata: options.metadata ?? {}, token: options.token };
   const close = () => client.close();
   return Object.freeze({
     messages: createStub(MessageService, client, defaults),

@@ -78,6 +78,11 @@ export function toMessagingError(error: unknown): unknown {
   return isServiceError(error) ? new MessagingError(error.code, error.details, detailsOf(error), error) : error;
 }
 
+/** The source of tokens failed; nothing was asked. */
+export function noTokenError(cause: unknown): MessagingError {
+  return new MessagingError(status.UNAUTHENTICATED, 'there is no token: its source failed', NO_DETAILS, cause);
+}
+
 /** The caller's signal fired before or during the call. */
 export function canceledError(signal: AbortSignal): MessagingError {
   return new MessagingError(status.CANCELLED, 'the call was aborted by its signal', NO_DETAILS, signal.reason);

@@ -4,7 +4,7 @@ import type { MessageInitShape, MessageShape } from '@bufbuild/protobuf';
 import { create, type DescMessage, type DescMethod, type DescService, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { type Client, Metadata } from '@grpc/grpc-js';
 import { context, propagation } from '@opentelemetry/api';
-import { canceledError, toMessagingError } from './messaging-error.ts';
+import { canceledError, noTokenError, toMessagingError } from './messaging-error.ts';
 
 export interface CallOptions {
   /** From the start of the call, retries included. Default 5,000 for unary calls, none for streams; Infinity: none. */
@@ -43,15 +43,32 @@ export type Stub<Service extends Pick<DescService, 'method'>> = {
 export interface CallDefaults {
   readonly unaryDeadlineMs: number;
   readonly metadata: Readonly<Record<string, string>>;
+  readonly token: TokenSource | undefined;
 }
+
+/** A bearer token, or what has the one of this moment. */
+export type TokenSource = string | (() => string | Promise<string>);
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** Headers of one request: the client's, the trace context (nothing without an OpenTelemetry SDK), the call's own. */
-function metadataOf(defaults: CallDefaults, options: CallOptions): Metadata {
+async function tokenOf(source: () => string | Promise<string>): Promise<string> {
+  try {
+    return await source();
+  } catch (error) {
+    throw noTokenError(error);
+  }
+}
+
+/** Headers of one request: the client's, the token, the trace context (nothing without an OpenTelemetry SDK), the call's own. */
+async function metadataOf(defaults: CallDefaults, options: CallOptions): Promise<Metadata> {
+  const { token: source } = defaults;
+  const token = typeof source === 'function' ? await tokenOf(source) : source;
+  // It may have taken a while.
+  if (options.signal?.aborted) throw canceledError(options.signal);
   const carrier: Record<string, string> = { ...defaults.metadata };
   propagation.inject(context.active(), carrier);
   const metadata = new Metadata();
+  if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
   for (const [name, value] of Object.entries({ ...carrier, ...options.metadata })) metadata.set(name, value);
   return metadata;
 }
@@ -60,7 +77,7 @@ function reportHeaders(headers: Metadata, options: CallOptions): void {
   options.onHeaders?.(Object.fromEntries(Object.entries(headers.getMap()).map(([name, value]) => [name, value.toString()])));
 }
 
-function startUnary(
+async function startUnary(
   client: Client,
   method: DescMethod,
   defaults: CallDefaults,
@@ -69,14 +86,15 @@ function startUnary(
 ): Promise<unknown> {
   const { promise, resolve, reject } = Promise.withResolvers<unknown>();
   const { signal } = options;
-  if (signal?.aborted) throw canceledError(signal);
+  const deadline = deadlineAfter(options.deadlineMs ?? defaults.unaryDeadlineMs);
+  const metadata = await metadataOf(defaults, options);
   const call = client.makeUnaryRequest(
     pathOf(method),
     asBuffer,
     (bytes) => fromBinary(method.output, bytes),
     toBinary(method.input, create(method.input, request)),
-    metadataOf(defaults, options),
-    { deadline: deadlineAfter(options.deadlineMs ?? defaults.unaryDeadlineMs) },
+    metadata,
+    { deadline },
     (error, response) => {
       signal?.removeEventListener('abort', abort);
       if (error === null) resolve(response);
@@ -97,14 +115,15 @@ async function* startStream(
   options: CallOptions,
 ): AsyncGenerator<unknown, void, undefined> {
   const { signal } = options;
-  if (signal?.aborted) throw canceledError(signal);
+  const deadline = deadlineAfter(options.deadlineMs ?? Number.POSITIVE_INFINITY);
+  const metadata = await metadataOf(defaults, options);
   const call = client.makeServerStreamRequest<Uint8Array, unknown>(
     pathOf(method),
     asBuffer,
     (bytes) => fromBinary(method.output, bytes),
     toBinary(method.input, create(method.input, request)),
-    metadataOf(defaults, options),
-    { deadline: deadlineAfter(options.deadlineMs ?? Number.POSITIVE_INFINITY) },
+    metadata,
+    { deadline },
   );
   // Also after the loop is left: cancelling emits an error that nobody iterates over any more.
   call.on('error', () => {});
@@ -139,7 +158,7 @@ export function createStub<Service extends Pick<DescService, 'method' | 'methods
     const streams = method.methodKind === 'server_streaming';
     const call = streams
       ? (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => startStream(client, method, defaults, request, options)
-      : async (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => startUnary(client, method, defaults, request, options);
+      : (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => startUnary(client, method, defaults, request, options);
     return [method.localName, call] as const;
   });
   // The descriptor that the type is computed from is the one that the functions were made from.

@@ -14,16 +14,27 @@ const HOLDER_DAYS = 365;
 const RENEW_DAYS = 30;
 
 /** The clients of `make run TLS=1`, by what they may do. */
-export const DEVELOPMENT_CLIENTS = ['caller', 'gateway', 'operator'] as const;
-export const clientName = (client: string): string => `dev-${client}`;
+const DEVELOPMENT_CLIENTS = ['caller', 'gateway', 'operator'] as const;
+const clientName = (client: string): string => `dev-${client}`;
+
+/** `make demo` is one client and shows everything; whoever else this authority knows may send and read. */
+const ROLES = 'dev-gateway=gateway,dev-operator=operator,dev-operator=caller,*=caller';
+
+/** What makes a service ask for these certificates. */
+export const developmentIdentity = (): Readonly<Record<string, string>> => ({
+  TLS_CERT_FILE: certFile('server'),
+  TLS_KEY_FILE: keyFile('server'),
+  TLS_CLIENT_CA_FILE: certFile('ca'),
+  AUTH_CERT_ROLES: ROLES,
+});
 
 export interface CertificateFile {
   readonly file: string;
   readonly isNew: boolean;
 }
 
-export const certFile = (name: string): string => join(CERTS_FOLDER, `${name}.pem`);
-export const keyFile = (name: string): string => join(CERTS_FOLDER, `${name}-key.pem`);
+const certFile = (name: string): string => join(CERTS_FOLDER, `${name}.pem`);
+const keyFile = (name: string): string => join(CERTS_FOLDER, `${name}-key.pem`);
 
 function read(name: string): KeyPair | undefined {
   if (!existsSync(certFile(name)) || !existsSync(keyFile(name))) return undefined;
@@ -45,6 +56,13 @@ function isGood({ cert }: KeyPair, authority: X509Certificate | undefined, now: 
 
 /** Clocks of containers and machines differ a little. */
 const validity = (now: Date, days: number) => ({ from: new Date(now.getTime() - DAY_MS), to: new Date(now.getTime() + days * DAY_MS) });
+
+/** For a client in `client`'s name, of the service that developmentIdentity() is about. */
+export const clientTls = (client: (typeof DEVELOPMENT_CLIENTS)[number]) => ({
+  ca: readFileSync(certFile('ca')),
+  cert: readFileSync(certFile(client)),
+  key: readFileSync(keyFile(client)),
+});
 
 /** `further`: names of clients beside those of development. The working folder is the clone's root. */
 export async function ensureCertificates(now: Date, further: readonly string[] = []): Promise<readonly CertificateFile[]> {

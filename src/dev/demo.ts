@@ -15,6 +15,7 @@ import {
   MessagingError,
   Provider,
 } from '../client/messaging-client.ts';
+import { clientTls } from './certs-folder.ts';
 import { showDelivery } from './demo-delivery.ts';
 import { findRun } from './run-lock.ts';
 
@@ -133,12 +134,12 @@ async function showSpeed(client: MessagingClient): Promise<void> {
   );
 }
 
-const run = await findRun();
+const run = process.argv[2] === undefined ? await findRun() : undefined;
 const address = process.argv[2] ?? run?.address?.grpc ?? 'localhost:50051';
 // Real providers would send real messages.
-const simulator = process.argv[2] === undefined ? run?.address?.simulator : undefined;
+const simulator = run?.address?.simulator;
 try {
-  using client = createMessagingClient(address);
+  using client = createMessagingClient(address, run?.address?.certs ? { tls: clientTls('operator') } : {});
   console.log(`  Service at ${address}`);
   const conversationId = await showMessage(client);
   await showConversation(client, conversationId);

@@ -1,9 +1,9 @@
 /** `make migrate`: brings the schema of DATABASE_URL up to date and names the migrations it applied. */
-import { ConfigError, readConfig } from '../config.ts';
+import { ConfigError, readMigrationConfig } from '../config.ts';
 import { migrate } from '../migrate.ts';
 
 try {
-  const applied = await migrate(readConfig().database);
+  const applied = await migrate(readMigrationConfig());
   for (const name of applied) console.log(`applied ${name}`);
   if (applied.length === 0) console.log('The schema is up to date.');
 } catch (error) {

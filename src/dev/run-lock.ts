@@ -15,6 +15,8 @@ export interface RunAddress {
   readonly http: string;
   /** URL of the simulator; undefined: real providers. */
   readonly simulator?: string;
+  /** It asks for certificates, of those in `.data/certs/`. */
+  readonly certs?: boolean;
 }
 
 export interface RunState {

@@ -1,18 +1,22 @@
 /** What `make run` prints once the service answers. */
+import { CERTS_FOLDER } from './certs-folder.ts';
 import type { RunAddress } from './run-lock.ts';
 
 export interface Welcome extends RunAddress {
   readonly tls: boolean;
 }
 
-export function printWelcome({ grpc, http, simulator, tls }: Welcome): void {
+const CA = `${CERTS_FOLDER}/ca.pem`;
+const CALLER = `${CERTS_FOLDER}/caller`;
+
+export function printWelcome({ grpc, http, simulator, tls, certs = false }: Welcome): void {
   const method = 'messaging.v1.MessageService/ListMessages';
   const request = `-d '{"page_size": 5}'`;
   // A certificate for development is rarely one that the machine trusts.
-  const grpcurl = tls ? '-insecure' : '-plaintext';
-  const buf = tls ? '--insecure' : '--http2-prior-knowledge';
+  const grpcurl = certs ? `-cacert ${CA} -cert ${CALLER}.pem -key ${CALLER}-key.pem` : tls ? '-insecure' : '-plaintext';
+  const buf = certs ? `--cacert ${CA} --cert ${CALLER}.pem --key ${CALLER}-key.pem` : tls ? '--insecure' : '--http2-prior-knowledge';
   console.log(`
-  gRPC     ${grpc}${tls ? '  (TLS)' : ''}
+  gRPC     ${grpc}${certs ? '  (TLS, for clients with a certificate)' : tls ? '  (TLS)' : ''}
   health   http://${http}/readyz
   metrics  http://${http}/metrics
 ${simulator === undefined ? '' : `  provider ${simulator}/simulator  (simulated: messages reach nobody)\n`}

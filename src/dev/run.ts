@@ -3,6 +3,7 @@ import { appendFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { ConfigError, readConfig } from '../config.ts';
+import { developmentIdentity, ensureCertificates } from './certs-folder.ts';
 import { dataFolder, repositoryFolder } from './data-folder.ts';
 import { freePort, isPortFree } from './ports.ts';
 import { startPostgres } from './postgres.ts';
@@ -106,6 +107,21 @@ function settingsOf(env: NodeJS.ProcessEnv): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(env).flatMap(([name, value]) => (isShared(name) && value !== undefined ? [[name, value]] : [])));
 }
 
+/**
+ * Enters who may call into `env`: with TLS=1 whoever has one of this clone's certificates, otherwise everybody, unless the environment
+ * says it. Returns true for the former.
+ */
+async function enterIdentity(env: NodeJS.ProcessEnv): Promise<boolean> {
+  if (env['TLS'] === '1') {
+    await ensureCertificates(new Date());
+    Object.assign(env, developmentIdentity());
+    return true;
+  }
+  const says = ['AUTH_MODE', 'TLS_CLIENT_CA_FILE', 'AUTH_JWKS_URL', 'AUTH_JWKS_FILE'].some((name) => env[name]);
+  if (!says) env['AUTH_MODE'] = 'off';
+  return false;
+}
+
 /** Resolves when it was told to stop; throws when it had to. */
 async function run(): Promise<void> {
   using lock = await takeRunLock();
@@ -114,7 +130,8 @@ async function run(): Promise<void> {
     const where = other?.address === undefined ? 'is starting' : `serves gRPC on ${other.address.grpc}`;
     throw new RunError(`\`make run\` runs already: process ${other?.pid ?? 'unknown'} ${where}.`);
   }
-  const env = { ...process.env };
+  const env: NodeJS.ProcessEnv = { ...process.env };
+  const certs = await enterIdentity(env);
   // Tells everything that is wrong before any server starts.
   const config = readConfig({ ...env, DATABASE_URL: env['DATABASE_URL'] || 'postgresql://embedded' });
   const grpcPort = await choosePort('GRPC_PORT', config.grpc.host, config.grpc.port);
@@ -143,7 +160,7 @@ async function run(): Promise<void> {
   opened.defer(() => givenUp.abort());
   let outcome = await Promise.race([...ends, untilReady(`http://${http}/readyz`, givenUp.signal)]);
   if (outcome === 'ready') {
-    const address = { grpc, http, ...(simulator === undefined ? {} : { simulator: simulator.url }) };
+    const address = { grpc, http, certs, ...(simulator === undefined ? {} : { simulator: simulator.url }) };
     lock.publish(address, settingsOf(env));
     printWelcome({ ...address, tls: config.grpc.tls !== undefined });
     outcome = await Promise.race(ends);

@@ -19,6 +19,11 @@ const redisIsRemote = ({ cache }: Config): boolean =>
 
 const RULES: readonly Rule[] = [
   {
+    variable: 'AUTH_MODE',
+    applies: (config) => answersCalls(config) && config.auth === undefined,
+    risk: 'off: whoever reaches the port may do everything, in no name',
+  },
+  {
     variable: 'TLS_CERT_FILE',
     applies: (config) => answersCalls(config) && config.grpc.tls === undefined,
     risk: 'calls come in cleartext: whoever can listen on the network reads every message',

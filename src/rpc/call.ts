@@ -50,8 +50,10 @@ export interface Call {
   readonly endpoint: Endpoint;
   /** Everything that is done for the call runs in it; the stream's own events come from outside. */
   readonly span: ServerSpan;
-  /** Who calls. */
-  readonly caller: string;
+  /** Who calls, once that is known. */
+  caller: string;
+  /** When its credentials expire, of a stream; on the clock of performance.now(). */
+  knownUntilMs: number;
   /** The code that the handler or a step before it decided on; undefined when the call did not get that far. */
   code: Code | 'OK' | undefined;
   /** How the caller was told that the call ended, whatever the handler still does; undefined until then. */
@@ -76,7 +78,7 @@ export interface Call {
   requestTimer: NodeJS.Timeout | undefined;
 }
 
-/** Until callers are authenticated, all are one. */
+/** Where callers are not authenticated all are one. */
 const ANONYMOUS = 'anonymous';
 
 export const callKey = createContextKey<Call | undefined>(undefined);
@@ -91,6 +93,7 @@ export function openCall(stream: CalledStream, headers: IncomingHttpHeaders, raw
     endpoint,
     span: startServerSpan({ headers, system: systemOf(protocol), method: endpoint.name }),
     caller: ANONYMOUS,
+    knownUntilMs: Number.POSITIVE_INFINITY,
     code: undefined,
     told: undefined,
     metadata: undefined,

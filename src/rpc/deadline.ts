@@ -3,6 +3,7 @@ import { constants } from 'node:http2';
 import type { DescMethod } from '@bufbuild/protobuf';
 import type { Call } from './call.ts';
 import { errorWith } from './errors.ts';
+import { EXPIRED_MEANWHILE } from './identity.ts';
 import { endWithError } from './response.ts';
 
 export interface DeadlineLimits {
@@ -38,13 +39,17 @@ function asked({ headers, protocol }: Call): Asked {
   return unitMs !== undefined && /^\d{1,8}$/.test(amount) ? Number(amount) * unitMs : { problem: `the header ${name} is malformed` };
 }
 
+/** Its caller does not read what is written, or it would be closed by then. */
+function endSoon(call: Call): void {
+  clearTimeout(call.timer);
+  call.timer = setTimeout(() => call.stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS);
+}
+
 function expire(call: Call, what: 'answer' | 'request', afterMs: number): void {
   const { stream } = call;
   if (what === 'request' && stream.readableEnded) return;
   endWithError(call, errorWith('deadline_exceeded', `no ${what} within ${Math.round(afterMs)} ms`));
-  // Its caller does not read what is written, or it would be closed by then.
-  clearTimeout(call.timer);
-  call.timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS);
+  endSoon(call);
 }
 
 /**
@@ -73,12 +78,17 @@ export function enforceDeadline(call: Call, method: DescMethod, { defaultDeadlin
   return true;
 }
 
-/** Ends those of the `running` calls whose time is up, until it is stopped. */
+/** Ends those of the `running` calls whose time is up, or whose credentials' is, until it is stopped. */
 export function sweepDeadlines(running: Iterable<Call>): { stop(): void } {
   const sweep = (): void => {
     const nowMs = performance.now();
     for (const call of running) {
       const { allowedMs, openedMs } = call;
+      if (nowMs >= call.knownUntilMs) {
+        call.knownUntilMs = Number.POSITIVE_INFINITY;
+        endWithError(call, EXPIRED_MEANWHILE);
+        endSoon(call);
+      }
       if (allowedMs < SWEPT_FROM_MS || nowMs - openedMs < allowedMs) continue;
       call.allowedMs = Number.POSITIVE_INFINITY;
       expire(call, 'answer', allowedMs);

@@ -3,6 +3,7 @@ import { MethodOptions_IdempotencyLevel as IdempotencyLevel } from '@bufbuild/pr
 import { type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
 import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { AccessControl } from './access-control.ts';
 import { createCheckedRequests } from './checked-requests.ts';
 import { frameEncoder } from './encode-answer.ts';
 import { type Endpoint, fullName, type LeanMethod } from './endpoint.ts';
@@ -21,6 +22,7 @@ export interface EndpointParts {
   readonly routes: Routes;
   readonly metrics: Metrics;
   readonly steps: CallSteps;
+  readonly access: Pick<AccessControl, 'accessOf'>;
 }
 
 /** Of requests and answers, for callers that ask for it. */
@@ -75,8 +77,8 @@ const STREAM_TYPE = {
   bidi_streaming: 'bidi_stream',
 } as const satisfies Record<DescMethod['methodKind'], string>;
 
-/** Unknown paths lead to one endpoint without a handler. */
-export function endpointTable(options: EndpointOptions, { routes, metrics, steps }: EndpointParts): (path: string) => Endpoint {
+/** Unknown paths lead to one endpoint without a handler. Throws for a method that no policy names. */
+export function endpointTable(options: EndpointOptions, { routes, metrics, steps, access }: EndpointParts): (path: string) => Endpoint {
   const router = createConnectRouter({
     interceptors: interceptorsOf(steps),
     readMaxBytes: options.maxRequestBytes,
@@ -91,11 +93,13 @@ export function endpointTable(options: EndpointOptions, { routes, metrics, steps
   for (const handler of router.handlers) {
     const { method, requestPath } = handler;
     const counts = metrics.rpc({ service: method.parent.typeName, method: method.name, type: STREAM_TYPE[method.methodKind] });
-    endpoints.set(requestPath, { name: fullName(method), method, counts, handler, lean: lean?.get(requestPath) });
+    const name = fullName(method);
+    endpoints.set(requestPath, { name, method, access: access.accessOf(name), counts, handler, lean: lean?.get(requestPath) });
   }
   const unknown: Endpoint = {
     name: OTHER,
     method: undefined,
+    access: [],
     counts: metrics.rpc({ service: OTHER, method: OTHER, type: 'unary' }),
     handler: undefined,
     lean: undefined,

@@ -4,6 +4,7 @@ import type { HandlerContext } from '@connectrpc/connect';
 import type { UniversalHandler } from '@connectrpc/connect/protocol';
 import type { RpcCounts } from '../telemetry/metrics.ts';
 import type { CheckedRequests } from './checked-requests.ts';
+import type { Access } from './policy.ts';
 
 /** A method as the lean lane calls it. */
 export interface LeanMethod {
@@ -20,6 +21,8 @@ export interface Endpoint {
   readonly name: string;
   /** undefined, like `handler`: there is no such method. */
   readonly method: DescMethod | undefined;
+  /** Who may call it. */
+  readonly access: Access;
   readonly counts: RpcCounts;
   readonly handler: UniversalHandler | undefined;
   /** undefined: Connect takes all of its calls. */

@@ -5,8 +5,10 @@ import { BadRequestSchema, ErrorInfoSchema, ResourceInfoSchema, RetryInfoSchema 
 import { DomainError, type ErrorCode, type FieldViolation } from '../domain/errors.ts';
 import { undecodedFields, withoutValue } from './decode-error.ts';
 
+/** Why a call is not let in. */
+type AccessReason = 'credentials_invalid' | 'permission_missing' | 'rate_limited' | 'identity_unavailable';
 /** Reasons for failures that no use case knows of: the transport's own. */
-type TransportReason = 'request_malformed' | 'message_too_large' | 'method_unimplemented' | 'internal' | 'canceled';
+type TransportReason = 'request_malformed' | 'message_too_large' | 'method_unimplemented' | 'internal' | 'canceled' | AccessReason;
 export type Reason = ErrorCode | TransportReason;
 
 const GRPC_CODE = {
@@ -33,6 +35,10 @@ const GRPC_CODE = {
   deadline_exceeded: Code.DeadlineExceeded,
   cache_off: Code.FailedPrecondition,
   cache_unavailable: Code.Unavailable,
+  credentials_invalid: Code.Unauthenticated,
+  permission_missing: Code.PermissionDenied,
+  rate_limited: Code.ResourceExhausted,
+  identity_unavailable: Code.Unavailable,
   request_malformed: Code.InvalidArgument,
   message_too_large: Code.ResourceExhausted,
   method_unimplemented: Code.Unimplemented,
@@ -46,6 +52,7 @@ const RETRY_AFTER_MS: Partial<Record<Reason, number>> = {
   too_many_streams: 1_000,
   draining: 100,
   cache_unavailable: 1_000,
+  identity_unavailable: 1_000,
 };
 
 const RESOURCE: Partial<Record<Reason, string>> = {
@@ -71,9 +78,11 @@ const detail = <Desc extends DescMessage>(desc: Desc, value: MessageInitShape<De
 interface Facts {
   readonly metadata: Readonly<Record<string, string>>;
   readonly fields: readonly FieldViolation[];
+  /** When it is known; otherwise what is usual for the reason. */
+  readonly retryAfterMs: number | undefined;
 }
 
-function detailsOf(reason: Reason, message: string, { metadata, fields }: Facts): Detail[] {
+function detailsOf(reason: Reason, message: string, { metadata, fields, retryAfterMs }: Facts): Detail[] {
   const details = [detail(ErrorInfoSchema, { reason: reason.toUpperCase(), domain: DOMAIN, metadata: { ...metadata } })];
   if (fields.length > 0) {
     const fieldViolations = fields
@@ -81,7 +90,7 @@ function detailsOf(reason: Reason, message: string, { metadata, fields }: Facts)
       .map(({ field, description }) => ({ field: cut(field, MAX_FIELD_CHARACTERS), description }));
     details.push(detail(BadRequestSchema, { fieldViolations }));
   }
-  const waitMs = RETRY_AFTER_MS[reason];
+  const waitMs = retryAfterMs ?? RETRY_AFTER_MS[reason];
   if (waitMs !== undefined) {
     const retryDelay = { seconds: BigInt(Math.trunc(waitMs / 1_000)), nanos: (waitMs % 1_000) * 1_000_000 };
     details.push(detail(RetryInfoSchema, { retryDelay }));
@@ -97,7 +106,7 @@ function detailsOf(reason: Reason, message: string, { metadata, fields }: Facts)
 /** An error with everything the contract promises for its reason. */
 export function errorWith(reason: Reason, text: string, facts: Partial<Facts> = {}): ConnectError {
   const message = cut(text, MAX_MESSAGE_CHARACTERS);
-  const details = detailsOf(reason, message, { metadata: facts.metadata ?? {}, fields: facts.fields ?? [] });
+  const details = detailsOf(reason, message, { metadata: {}, fields: [], retryAfterMs: undefined, ...facts });
   return new ConnectError(message, GRPC_CODE[reason], undefined, details);
 }
 

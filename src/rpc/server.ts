@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import type { ConnectError } from '@connectrpc/connect';
 import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { AccessControl } from './access-control.ts';
 import { CALL, type Call, type CalledStream, openCall } from './call.ts';
 import { answerByConnect } from './connect-lane.ts';
 import { enforceDeadline, sweepDeadlines } from './deadline.ts';
@@ -15,6 +16,13 @@ import { reportEnd } from './report-end.ts';
 import { endWithError } from './response.ts';
 import { createSteps } from './steps.ts';
 
+export interface TlsFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** Authorities of client certificates; undefined: clients are not asked for one. */
+  readonly clientCaFile: string | undefined;
+}
+
 export interface ServerOptions {
   readonly host: string;
   /** 0 picks a free one. */
@@ -22,7 +30,7 @@ export interface ServerOptions {
   /** Other processes may listen on the port too; the kernel gives each connection to one of them. Default false. */
   readonly reusePort?: boolean;
   /** undefined: cleartext HTTP/2. */
-  readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
+  readonly tls: TlsFiles | undefined;
   readonly maxRequestBytes: number;
   readonly maxResponseBytes: number;
   /** For unary calls that bring no deadline. */
@@ -37,6 +45,7 @@ export interface ServerParts {
   readonly log: Log;
   readonly metrics: Metrics;
   readonly routes: Routes;
+  readonly access: AccessControl;
 }
 
 export interface RpcServer {
@@ -59,7 +68,10 @@ function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2S
   const limits = { settings, maxHeaderListPairs: MAX_HEADER_PAIRS, unknownProtocolTimeout: 1_000 };
   if (tls === undefined) return createServer(limits);
   const secure = { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS };
-  return createSecureServer({ ...limits, ...secure, ALPNProtocols: ['h2'] });
+  // Who has none, or one that is not trusted, may still ask for what is open to all; see access-control.ts.
+  const clients =
+    tls.clientCaFile === undefined ? {} : { ca: readFileSync(tls.clientCaFile), requestCert: true, rejectUnauthorized: false };
+  return createSecureServer({ ...limits, ...secure, ...clients, ALPNProtocols: ['h2'] });
 }
 
 const ignore = (): void => undefined;
@@ -80,7 +92,7 @@ async function listen(server: Http2Server, { host, port, reusePort = false }: Se
 
 /** Throws what listen() reports, e.g. EADDRINUSE. */
 export async function startRpcServer(options: ServerOptions, parts: ServerParts): Promise<RpcServer> {
-  const { log } = parts;
+  const { log, access } = parts;
   const steps = createSteps(log);
   const endpointOf = endpointTable(options, { ...parts, steps });
   const byConnect = (call: Call, body?: AsyncIterable<Uint8Array>): void => {
@@ -122,17 +134,33 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     const [path] = String(headers[':path']).split('?', 1);
     return errorWith('method_unimplemented', `there is no method ${path}`);
   }
-  function handle(call: Call, flags: number): void {
-    const { method, lean } = call.endpoint;
-    const refusal = refusalOf(call);
-    if (refusal !== undefined) endWithError(call, refusal);
-    if (method === undefined || refusal !== undefined || !enforceDeadline(call, method, options)) return;
+  function serve(call: Call, flags: number): void {
+    const { lean } = call.endpoint;
     if (lean !== undefined && isLean(call.headers, flags)) {
       lane.take(call, lean);
       return;
     }
     if (call.headers['expect'] === '100-continue') call.stream.additionalHeaders({ ':status': 100 });
     byConnect(call);
+  }
+  function settle(call: Call, refusal: ConnectError | undefined, flags: number): void {
+    if (refusal === undefined) serve(call, flags);
+    else endWithError(call, refusal);
+  }
+  function handle(call: Call, flags: number): void {
+    const { method } = call.endpoint;
+    const refusal = refusalOf(call);
+    if (refusal !== undefined) endWithError(call, refusal);
+    if (method === undefined || refusal !== undefined || !enforceDeadline(call, method, options)) return;
+    const admission = access.admit(call);
+    if (!(admission instanceof Promise)) {
+      settle(call, admission, flags);
+      return;
+    }
+    void admission.then((found) => {
+      // It may have been told meanwhile that its time is up, or have gone.
+      if (call.told === undefined && !call.stream.destroyed) settle(call, found, flags);
+    });
   }
   function onClose(this: CalledStream): void {
     const call = this[CALL];

@@ -135,6 +135,8 @@ export interface ServerSpanOptions {
 export interface ServerSpan {
   /** Runs `fn` with this span as the active one, across its awaits. */
   run<T>(fn: () => T): T;
+  /** Who calls. */
+  identify(caller: string): void;
   /** `statusCode` as gRPC spells it, `NOT_FOUND`. `isServerError`: the fault is this side's. Later calls do nothing. */
   end(statusCode: string, isServerError: boolean): void;
   readonly traceId: string | undefined;
@@ -171,6 +173,10 @@ class UnrecordedCall implements ServerSpan {
     return unrecordedCalls.run(this, fn);
   }
 
+  identify(): void {
+    // Nobody will look.
+  }
+
   end(): void {
     // There is nothing to end.
   }
@@ -178,7 +184,13 @@ class UnrecordedCall implements ServerSpan {
 
 const unrecordedCalls = new AsyncLocalStorage<UnrecordedCall>();
 
-const NO_TELEMETRY: ServerSpan = { run: (fn) => fn(), end: () => undefined, traceId: undefined, sampled: undefined };
+const NO_TELEMETRY: ServerSpan = {
+  run: (fn) => fn(),
+  identify: () => undefined,
+  end: () => undefined,
+  traceId: undefined,
+  sampled: undefined,
+};
 
 /** Starts the SERVER span of one call, as a child of the caller's span when the headers name one. */
 export function startServerSpan(options: ServerSpanOptions): ServerSpan {
@@ -203,6 +215,7 @@ function startRecordedSpan(options: ServerSpanOptions): ServerSpan {
   let ended = false;
   return {
     run: (fn) => context.with(active, fn),
+    identify: (caller) => span.setAttribute('enduser.id', caller),
     end(statusCode, isServerError) {
       if (ended) return;
       ended = true;

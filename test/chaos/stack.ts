@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { Redis } from 'ioredis';
 import pg from 'pg';
-import { readConfig } from '../../src/config.ts';
+import { readMigrationConfig } from '../../src/config.ts';
 import { type Database, openDatabase } from '../../src/db/database.ts';
 import { type Postgres, startPostgres } from '../../src/dev/postgres.ts';
 import { type Redis as RedisServer, startRedis } from '../../src/dev/redis.ts';
@@ -46,7 +46,7 @@ export async function startServers(): Promise<Servers> {
   let server = await requireRedis(dataDir);
   opening.defer(() => server[Symbol.asyncDispose]());
   const postgres = opening.use(await startPostgres({ fast: true }));
-  const options = readConfig({ DATABASE_URL: postgres.url }).database;
+  const options = readMigrationConfig({ DATABASE_URL: postgres.url });
   await migrate(options);
   const database = opening.use(await openDatabase(options));
   const sql = opening.adopt(new pg.Pool({ connectionString: postgres.url, max: 4 }), (pool) => pool.end());

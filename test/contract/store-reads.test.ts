@@ -29,6 +29,7 @@ async function overCache(url: string, server: NonNullable<typeof redis>): Return
   const database = opened.use(await openWithoutHurry(url));
   const { cache: options } = readConfig({
     DATABASE_URL: url,
+    AUTH_MODE: 'off',
     REDIS_HOST: server.host,
     REDIS_PORT: String(server.port),
     REDIS_COMMAND_TIMEOUT_MS: String(TIMEOUT_MS),

@@ -92,9 +92,15 @@ describe('the environment of the service', () => {
   });
 
   it('is fit to start with, and its risks are named', async () => {
-    const risky = { DATABASE_URL: 'postgresql://postgres:secret@db.example.com/messages', PROCESS_ROLE: 'server', LOG_LEVEL: 'debug' };
+    const risky = {
+      DATABASE_URL: 'postgresql://postgres:secret@db.example.com/messages',
+      AUTH_MODE: 'off',
+      PROCESS_ROLE: 'server',
+      LOG_LEVEL: 'debug',
+    };
     const { code, stdout } = await msgctl(['config', 'check'], risky);
     expect(code).toBe(0);
+    expect(stdout).toMatch(/^AUTH_MODE +off: whoever reaches the port may do everything/m);
     expect(stdout).toMatch(/^DATABASE_URL +the user is the superuser/m);
     expect(stdout).toMatch(/^LOG_LEVEL +a line for every cache operation/m);
     expect(stdout).not.toContain('secret');

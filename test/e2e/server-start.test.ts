@@ -11,7 +11,8 @@ interface Ended {
 }
 
 function run(env: Readonly<Record<string, string>>): Promise<Ended> {
-  const child = spawn(process.execPath, ['src/main.ts'], { env: { PATH: process.env['PATH'], GRPC_PORT: '0', HTTP_PORT: '0', ...env } });
+  const settings = { PATH: process.env['PATH'], GRPC_PORT: '0', HTTP_PORT: '0', AUTH_MODE: 'off', ...env };
+  const child = spawn(process.execPath, ['src/main.ts'], { env: settings });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
   return new Promise((resolve) => {
@@ -68,4 +69,28 @@ it('PostgreSQL that is away is fatal only to a migration; otherwise the service 
   expect((await fetch(`http://127.0.0.1:${waiting.httpPort}/healthz`)).status).toBe(200);
   expect((await fetch(`http://127.0.0.1:${waiting.httpPort}/readyz`)).status).toBe(503);
   expect(await waiting.stop()).toBe(0);
+});
+
+it('a start that does not say who may call is refused, with what to do', async () => {
+  const { exitCode, output } = await run({ DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none', AUTH_MODE: '' });
+  expect(exitCode).toBe(1);
+  expect(output).toMatch(/AUTH_MODE: nothing says who may call\. Set TLS_CLIENT_CA_FILE .* or AUTH_MODE=off, for development alone\./);
+});
+
+it('authentication that is off is warned of at every start', async () => {
+  await using service = await startService({ DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none', AUTH_MODE: 'off' });
+  expect(service.output()).toMatch(/"level":"warn".*authentication is off/);
+});
+
+it('keys of tokens that cannot be read from their file stop the start', async () => {
+  const tokens = { AUTH_MODE: 'on', AUTH_JWKS_FILE: '/nowhere/jwks.json', AUTH_JWT_ISSUERS: 'i', AUTH_JWT_AUDIENCES: 'a' };
+  const { exitCode, output } = await run({ DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none', ...tokens });
+  expect(exitCode).toBe(1);
+  expect(output).toContain('"msg":"cannot start"');
+});
+
+it('a limit of a method that there is not stops the start', async () => {
+  const { exitCode, output } = await run({ DATABASE_URL: 'postgresql://nobody@127.0.0.1:1/none', RATE_LIMITS: 'SendMesage=1/1' });
+  expect(exitCode).toBe(1);
+  expect(output).toContain('"msg":"cannot start"');
 });

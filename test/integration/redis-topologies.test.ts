@@ -30,7 +30,7 @@ const keysIn = (nodes: readonly RedisNode[], pattern: string): Promise<readonly 
 const untilTrusted = ({ sum }: Replicas) => vi.waitFor(async () => expect(await sum('cache_trusted')).toBe(2), patiently);
 
 async function connectTo(env: Env): Promise<RedisConnection> {
-  const { cache } = readConfig(env);
+  const { cache } = readConfig({ ...env, AUTH_MODE: 'off' });
   if (cache === undefined) throw new Error('unreachable: there is a cache');
   const connection = connectRedis(cache.redis, createLog({ level: 'silent' }));
   await vi.waitFor(() => connection.ping(), patiently);

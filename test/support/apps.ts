@@ -27,6 +27,7 @@ export async function startTestApp(env: Readonly<Record<string, string>>): Promi
     GRPC_PORT: '0',
     HTTP_PORT: '0',
     PROCESS_ROLE: 'server',
+    AUTH_MODE: 'off',
     ...laneSettings(),
     ...env,
   });

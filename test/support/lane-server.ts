@@ -1,4 +1,5 @@
 /** A server with handlers of the test's own, with the lean lane or without it, and what is seen of it from both sides. */
+import { openAccess } from '../../src/rpc/access-control.ts';
 import { type ServerOptions, type ServerParts, startRpcServer } from '../../src/rpc/server.ts';
 import { createLog } from '../../src/telemetry/log.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
@@ -48,7 +49,7 @@ export async function startLane(leanLane: boolean, routes: ServerParts['routes']
   const lines: string[] = [];
   const log = createLog({ level: 'info', destination: { write: (line: string) => lines.push(line) } });
   const metrics = createMetrics();
-  const server = await startRpcServer({ ...OPTIONS, ...options, leanLane }, { log, metrics, routes });
+  const server = await startRpcServer({ ...OPTIONS, ...options, leanLane }, { log, metrics, routes, access: openAccess });
   const raw = await connectRaw(`http://127.0.0.1:${server.port}`);
   const samples = async () => samplesOf((await metrics.exposition()).text);
   const sum = (all: readonly Sample[], of: string) => all.filter(({ kind }) => kind === of).reduce((total, { count }) => total + count, 0);

@@ -38,8 +38,15 @@ function cleanEnvironment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !isSetting(name)));
 }
 
-/** Messages stay where they are: whoever wants them handed to a provider says so. */
-const ON_FREE_PORTS = { GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', PROCESS_ROLE: 'server' };
+/** Messages stay where they are, and callers have no names: whoever wants it otherwise says so. */
+const ON_FREE_PORTS = {
+  GRPC_HOST: '127.0.0.1',
+  HTTP_HOST: '127.0.0.1',
+  GRPC_PORT: '0',
+  HTTP_PORT: '0',
+  PROCESS_ROLE: 'server',
+  AUTH_MODE: 'off',
+};
 
 /** Runs `node src/main.ts`, or another `main`, on free ports until it serves. Throws with its output when it ends before. */
 export async function startService(env: Readonly<Record<string, string>>, main = 'src/main.ts'): Promise<ServiceProcess> {

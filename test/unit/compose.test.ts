@@ -111,7 +111,7 @@ describe('deploy/', () => {
   test('lets Prometheus scrape the HTTP port of the service', () => {
     const { scrape_configs: jobs } = parse(read('deploy/prometheus.yml'));
     expect(jobs).toMatchObject([
-      { static_configs: [{ targets: [`messaging:${readConfig({ DATABASE_URL: 'postgres://x' }).http.port}`] }] },
+      { static_configs: [{ targets: [`messaging:${readConfig({ DATABASE_URL: 'postgres://x', AUTH_MODE: 'off' }).http.port}`] }] },
     ]);
   });
 
@@ -148,7 +148,7 @@ describe('Dockerfile', () => {
     expect(argumentsOf('USER')).toEqual(['node']);
     expect(names.indexOf('USER')).toBeLessThan(names.indexOf('CMD'));
     expect(names.indexOf('USER')).toBeGreaterThan(names.lastIndexOf('RUN'));
-    const config = readConfig({ DATABASE_URL: 'postgres://x' });
+    const config = readConfig({ DATABASE_URL: 'postgres://x', AUTH_MODE: 'off' });
     expect(argumentsOf('EXPOSE')).toEqual([`${config.grpc.port} ${config.http.port}`]);
     expect(argumentsOf('CMD')).toEqual(['["node", "src/main.ts"]']);
   });

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { ConfigError, readConfig } from '../../src/config.ts';
 import { variables } from '../../src/config-variables.ts';
 
-const minimal = { DATABASE_URL: 'postgresql://app:hunter2@db:5432/messaging' };
+const minimal = { DATABASE_URL: 'postgresql://app:hunter2@db:5432/messaging', AUTH_MODE: 'off' };
 
 function refusal(environment: Readonly<Record<string, string>>): string {
   try {
@@ -98,6 +98,7 @@ describe('a wrong configuration', () => {
       MAX_REQUEST_BYTES: '1.5',
       LOG_LEVEL: 'loud',
       TRACE_SAMPLE_RATIO: '1.5',
+      AUTH_MODE: 'perhaps',
     };
     expect(linesAbout(refusal(wrong))).toEqual(['DATABASE_URL', ...Object.keys(wrong)].sort());
   });
@@ -141,7 +142,7 @@ describe('a wrong configuration', () => {
   });
 
   it.each(['', '  ', 'mysql://app:hunter2@db/x', 'hunter2', 'postgresql://'])('has the database URL %j', (url) => {
-    expect(linesAbout(refusal({ DATABASE_URL: url }))).toEqual(['DATABASE_URL']);
+    expect(linesAbout(refusal({ ...minimal, DATABASE_URL: url }))).toEqual(['DATABASE_URL']);
   });
 
   it('is reported without the values of secrets', () => {

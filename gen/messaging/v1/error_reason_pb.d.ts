@@ -158,14 +158,16 @@ export enum ErrorReason {
   QUEUE_FULL = 19,
 
   /**
-   * UNAUTHENTICATED. No or bad credentials.
+   * UNAUTHENTICATED. No or bad credentials. Metadata: problem, one of missing, expired (of a stream that was open),
+   * certificate_untrusted, certificate_expired, certificate_nameless, token_malformed, token_algorithm, token_key_unknown,
+   * token_signature, token_expired, token_not_yet_valid, token_audience, token_issuer, token_claims.
    *
    * @generated from enum value: ERROR_REASON_CREDENTIALS_INVALID = 20;
    */
   CREDENTIALS_INVALID = 20,
 
   /**
-   * PERMISSION_DENIED. The caller's role lacks the method. Metadata: permission.
+   * PERMISSION_DENIED. None of the caller's roles has the method. Metadata: permission, the roles that have it, comma separated.
    *
    * @generated from enum value: ERROR_REASON_PERMISSION_MISSING = 21;
    */
@@ -254,6 +256,13 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_TOO_MANY_STREAMS = 33;
    */
   TOO_MANY_STREAMS = 33,
+
+  /**
+   * UNAVAILABLE with RetryInfo. The keys that tokens are checked with cannot be fetched.
+   *
+   * @generated from enum value: ERROR_REASON_IDENTITY_UNAVAILABLE = 34;
+   */
+  IDENTITY_UNAVAILABLE = 34,
 }
 
 /**
