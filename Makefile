@@ -131,8 +131,8 @@ bench-watchers: peers ## what an idle watcher holds, and whether PostgreSQL is a
 	@exec node bench/watchers.ts
 
 .PHONY: client
-client: $(INSTALLED) ## build the client package into dist/
-	tsc -p src/client/tsconfig.json
+client: $(INSTALLED) ## build and pack the client package into dist/
+	@node src/dev/client-package.ts
 
 .PHONY: clean
 clean: ## remove data, caches and what was built; node_modules stays

@@ -41,7 +41,7 @@ async function open(serverUrl: string, name: string, env: Readonly<Record<string
   const service = opening.use(
     await startService({ DATABASE_URL: url, DATABASE_MIGRATE_ON_START: 'true', CACHE_VERIFY_RATIO: '0', ...env }),
   );
-  const client = opening.use(createMessagingClient(`127.0.0.1:${service.grpcPort}`, { deadlineMs: 60_000 }));
+  const client = opening.use(createMessagingClient(`127.0.0.1:${service.grpcPort}`, { deadlineMs: 60_000, requestIds: false }));
   const sql = opening.adopt(new pg.Client({ connectionString: url }), (connection) => connection.end());
   await sql.connect();
   const closing = opening.move();

@@ -1,11 +1,12 @@
 /** A service descriptor and a connection -> an object with one typed function per RPC. */
+import type { DescMessage, DescMethod, DescService, Message, MessageInitShape, MessageShape } from '@bufbuild/protobuf';
+import type { Client } from '@grpc/grpc-js';
+import { canceledError, MessagingError } from './messaging-error.ts';
+import { isResumable, prepareRequest, tokenOf } from './prepared-request.ts';
+import { mayRepeat, pauseMs, type Retry, type RetryBudget } from './repeat.ts';
+import { type Attempt, openStream, sendUnary, type TokenSource } from './wire.ts';
 
-import type { MessageInitShape, MessageShape } from '@bufbuild/protobuf';
-import { create, type DescMessage, type DescMethod, type DescService, fromBinary, toBinary } from '@bufbuild/protobuf';
-import { type Client, Metadata } from '@grpc/grpc-js';
-import { context, propagation } from '@opentelemetry/api';
-import { canceledError, noTokenError, toMessagingError } from './messaging-error.ts';
-
+/** What a call can be told. */
 export interface CallOptions {
   /** From the start of the call, retries included. Default 5,000 for unary calls, none for streams; Infinity: none. */
   readonly deadlineMs?: number;
@@ -13,7 +14,7 @@ export interface CallOptions {
   readonly signal?: AbortSignal;
   /** Request headers. Names ending in `-bin` are not supported. */
   readonly metadata?: Readonly<Record<string, string>>;
-  /** Receives the response headers, such as `x-cache`, before the answer. */
+  /** Receives the response headers, such as `x-cache`, before the answer; of each attempt. */
   readonly onHeaders?: (headers: Readonly<Record<string, string>>) => void;
 }
 
@@ -23,7 +24,11 @@ export type UnaryCall<Input extends DescMessage, Output extends DescMessage> = (
   options?: CallOptions,
 ) => Promise<MessageShape<Output>>;
 
-/** The call starts with the first `next()` and ends when the loop over it is left. Iterating throws MessagingError. */
+/**
+ * The call starts with the first `next()` and ends when the loop over it is left. Iterating throws MessagingError. Once it has brought
+ * something, it goes on by itself after its connection or server is lost, from where it was (`resume_token`), for as long as it takes;
+ * what came last may come again.
+ */
 export type ServerStreamCall<Input extends DescMessage, Output extends DescMessage> = (
   request: MessageInitShape<Input>,
   options?: CallOptions,
@@ -35,6 +40,7 @@ type Call<Method> = Method extends { methodKind: 'unary'; input: infer Input ext
     ? ServerStreamCall<Input, Output>
     : never;
 
+/** One function per RPC of a service, named as in the contract, in camel case. */
 export type Stub<Service extends Pick<DescService, 'method'>> = {
   readonly [Name in keyof Service['method']]: Call<Service['method'][Name]>;
 };
@@ -44,108 +50,100 @@ export interface CallDefaults {
   readonly unaryDeadlineMs: number;
   readonly metadata: Readonly<Record<string, string>>;
   readonly token: TokenSource | undefined;
+  /** The first one counts. */
+  readonly maxAttempts: number;
+  readonly budget: RetryBudget;
+  readonly onRetry: ((retry: Retry) => void) | undefined;
+  /** undefined: requests without a request_id are sent as they are. */
+  readonly newId: (() => string) | undefined;
+  readonly random: () => number;
+  /** Resolves early when the signal fires. */
+  readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
 }
 
-/** A bearer token, or what has the one of this moment. */
-export type TokenSource = string | (() => string | Promise<string>);
+const MAX_UNARY_PAUSE_MS = 1_000;
+const MAX_STREAM_PAUSE_MS = 5_000;
 
-const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-
-async function tokenOf(source: () => string | Promise<string>): Promise<string> {
-  try {
-    return await source();
-  } catch (error) {
-    throw noTokenError(error);
-  }
+/** Waits until the next attempt is due; throws `error` when there is to be none, or CANCELLED. */
+async function pauseBefore(
+  attempt: Attempt,
+  defaults: CallDefaults,
+  failures: number,
+  maxMs: number,
+  error: MessagingError,
+): Promise<void> {
+  const { method, deadline, signal } = attempt;
+  const waitMs = pauseMs(failures, maxMs, error, defaults.random);
+  if (Date.now() + waitMs >= deadline) throw error;
+  defaults.onRetry?.({ method: `${method.parent.typeName}/${method.name}`, attempts: failures, error, waitMs });
+  await defaults.wait(waitMs, signal);
+  if (signal?.aborted) throw canceledError(signal);
 }
 
-/** Headers of one request: the client's, the token, the trace context (nothing without an OpenTelemetry SDK), the call's own. */
-async function metadataOf(defaults: CallDefaults, options: CallOptions): Promise<Metadata> {
-  const { token: source } = defaults;
-  const token = typeof source === 'function' ? await tokenOf(source) : source;
-  // It may have taken a while.
-  if (options.signal?.aborted) throw canceledError(options.signal);
-  const carrier: Record<string, string> = { ...defaults.metadata };
-  propagation.inject(context.active(), carrier);
-  const metadata = new Metadata();
-  if (token !== undefined) metadata.set('authorization', `Bearer ${token}`);
-  for (const [name, value] of Object.entries({ ...carrier, ...options.metadata })) metadata.set(name, value);
-  return metadata;
+function attemptOf(method: DescMethod, defaults: CallDefaults, options: CallOptions, bytes: Uint8Array, deadlineMs: number): Attempt {
+  return {
+    method,
+    bytes,
+    deadline: Date.now() + deadlineMs,
+    clientHeaders: defaults.metadata,
+    headers: options.metadata ?? {},
+    token: defaults.token,
+    signal: options.signal,
+    onHeaders: options.onHeaders,
+  };
 }
 
-function reportHeaders(headers: Metadata, options: CallOptions): void {
-  options.onHeaders?.(Object.fromEntries(Object.entries(headers.getMap()).map(([name, value]) => [name, value.toString()])));
-}
-
-async function startUnary(
+async function callUnary(
   client: Client,
   method: DescMethod,
   defaults: CallDefaults,
   request: MessageInitShape<DescMessage>,
   options: CallOptions,
-): Promise<unknown> {
-  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-  const { signal } = options;
-  const deadline = deadlineAfter(options.deadlineMs ?? defaults.unaryDeadlineMs);
-  const metadata = await metadataOf(defaults, options);
-  const call = client.makeUnaryRequest(
-    pathOf(method),
-    asBuffer,
-    (bytes) => fromBinary(method.output, bytes),
-    toBinary(method.input, create(method.input, request)),
-    metadata,
-    { deadline },
-    (error, response) => {
-      signal?.removeEventListener('abort', abort);
-      if (error === null) resolve(response);
-      else reject(signal?.aborted ? canceledError(signal) : toMessagingError(error));
-    },
-  );
-  const abort = () => call.cancel();
-  signal?.addEventListener('abort', abort, { once: true });
-  call.on('metadata', (headers) => reportHeaders(headers, options));
-  return promise;
+): Promise<Message> {
+  const { bytes, repeatable } = prepareRequest(method, request, defaults.newId);
+  const attempt = attemptOf(method, defaults, options, bytes, options.deadlineMs ?? defaults.unaryDeadlineMs);
+  for (let failures = 1; ; failures += 1) {
+    try {
+      const answer = await sendUnary(client, attempt);
+      defaults.budget.succeeded();
+      return answer;
+    } catch (error) {
+      if (!(error instanceof MessagingError) || failures >= defaults.maxAttempts || !mayRepeat(error, repeatable)) throw error;
+      if (!defaults.budget.allows(error)) throw error;
+      await pauseBefore(attempt, defaults, failures, MAX_UNARY_PAUSE_MS, error);
+    }
+  }
 }
 
-async function* startStream(
+async function* callStream(
   client: Client,
   method: DescMethod,
   defaults: CallDefaults,
   request: MessageInitShape<DescMessage>,
   options: CallOptions,
-): AsyncGenerator<unknown, void, undefined> {
-  const { signal } = options;
-  const deadline = deadlineAfter(options.deadlineMs ?? Number.POSITIVE_INFINITY);
-  const metadata = await metadataOf(defaults, options);
-  const call = client.makeServerStreamRequest<Uint8Array, unknown>(
-    pathOf(method),
-    asBuffer,
-    (bytes) => fromBinary(method.output, bytes),
-    toBinary(method.input, create(method.input, request)),
-    metadata,
-    { deadline },
-  );
-  // Also after the loop is left: cancelling emits an error that nobody iterates over any more.
-  call.on('error', () => {});
-  call.on('metadata', (headers) => reportHeaders(headers, options));
-  const abort = () => call.cancel();
-  signal?.addEventListener('abort', abort, { once: true });
-  try {
-    yield* call;
-  } catch (error) {
-    throw signal?.aborted ? canceledError(signal) : toMessagingError(error);
-  } finally {
-    signal?.removeEventListener('abort', abort);
-    call.cancel();
+): AsyncGenerator<Message, void, undefined> {
+  const prepared = prepareRequest(method, request, defaults.newId);
+  const attempt = attemptOf(method, defaults, options, prepared.bytes, options.deadlineMs ?? Number.POSITIVE_INFINITY);
+  const resumable = isResumable(method);
+  let token: string | undefined;
+  let failures = 0;
+  for (;;) {
+    try {
+      for await (const answer of openStream(client, { ...attempt, bytes: prepared.resumedAt(token ?? '') })) {
+        token = tokenOf(answer, method);
+        failures = 0;
+        yield answer;
+      }
+      return;
+    } catch (error) {
+      if (!(error instanceof MessagingError) || !mayRepeat(error, resumable)) throw error;
+      failures += 1;
+      // All was told; only the end of the stream was lost.
+      if (resumable && token === '') return;
+      if (token === undefined && failures >= defaults.maxAttempts) throw error;
+      await pauseBefore(attempt, defaults, failures, MAX_STREAM_PAUSE_MS, error);
+    }
   }
-}
-
-function pathOf(method: DescMethod): string {
-  return `/${method.parent.typeName}/${method.name}`;
-}
-
-function deadlineAfter(ms: number): number {
-  return Date.now() + ms;
 }
 
 /** One function per unary and server-streaming RPC of the service, on the given connection. */
@@ -157,8 +155,8 @@ export function createStub<Service extends Pick<DescService, 'method' | 'methods
   const calls = service.methods.map((method) => {
     const streams = method.methodKind === 'server_streaming';
     const call = streams
-      ? (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => startStream(client, method, defaults, request, options)
-      : (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => startUnary(client, method, defaults, request, options);
+      ? (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => callStream(client, method, defaults, request, options)
+      : (request: MessageInitShape<DescMessage>, options: CallOptions = {}) => callUnary(client, method, defaults, request, options);
     return [method.localName, call] as const;
   });
   // The descriptor that the type is computed from is the one that the functions were made from.
