@@ -134,6 +134,10 @@ bench-watchers: peers ## what an idle watcher holds, and whether PostgreSQL is a
 client: $(INSTALLED) ## build and pack the client package into dist/
 	@node src/dev/client-package.ts
 
+.PHONY: protos
+protos: $(IMPORTS) ## pack the .proto files for other languages, and the descriptor set for grpcurl, into dist/
+	@node src/dev/proto-bundle.ts
+
 .PHONY: clean
 clean: ## remove data, caches and what was built; node_modules stays
 	@if [ -x node_modules/.bin/node ]; then node src/dev/clean.ts; fi
