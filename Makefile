@@ -21,7 +21,7 @@ lock: ## write package-lock.json anew after a change of package.json
 	@node src/dev/complete-lock.ts
 
 .PHONY: peers
-peers: $(INSTALLED) ## install what only the tests use: redis-server and Python's gRPC client (Debian, as root)
+peers: $(INSTALLED) ## install what only the tests use: redis-server, Python's gRPC client, Chromium (Debian, as root)
 	@node src/dev/peers.ts
 
 .PHONY: run
@@ -70,6 +70,7 @@ gen: $(IMPORTS) ## write gen/ from proto/, the API reference included
 check: $(IMPORTS) ## every static check
 	biome check --error-on-warnings .
 	tsc
+	tsc -p src/http/status-page.tsconfig.json
 	knip
 	buf lint
 	buf format --diff --exit-code proto

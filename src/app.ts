@@ -6,6 +6,7 @@ import { ConversationService } from '../gen/messaging/v1/conversation_service_pb
 import { MessageService } from '../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../gen/messaging/v1/provider_event_service_pb.js';
 import { SuppressionService } from '../gen/messaging/v1/suppression_service_pb.js';
+import { openStatusPages } from './app-status.ts';
 import { webhookParts, webhookPosts } from './app-webhooks.ts';
 import { openCache } from './cache/open-cache.ts';
 import { openRateShares } from './cache/rate-shares.ts';
@@ -100,6 +101,8 @@ export async function startApp(config: Config, instruments: Instruments, open = 
   const watchMessages = createWatchMessages({ ...watchTools, log: database.changeLog.messages });
   const watchConversations = createWatchConversations({ ...watchTools, log: database.changeLog.conversations });
   metrics.watchStreams(() => ({ messages: watchMessages.size(), conversations: watchConversations.size() }));
+  const readMessages = createReadMessages({ reads });
+  const changeMessage = createChangeMessage({ store, clock, newId, traceParent });
   const messages = messageService({
     sendMessages: createSendMessages({
       store,
@@ -110,8 +113,8 @@ export async function startApp(config: Config, instruments: Instruments, open = 
       onSuppressed: () => metrics.suppressed('send'),
     }),
     previewMessage: createPreviewMessage({ reads, suppressions: database.suppressions, clock, senderKeys }),
-    readMessages: createReadMessages({ reads }),
-    changeMessage: createChangeMessage({ store, clock, newId, traceParent }),
+    readMessages,
+    changeMessage,
     watchMessages,
   });
   const conversations = conversationService({
@@ -121,11 +124,13 @@ export async function startApp(config: Config, instruments: Instruments, open = 
     watchConversations,
   });
   const webhooks = webhookParts({ store, clock, newId, onDelivered }, instruments);
+  const readWebhooks = createReadWebhooks({ webhooks: database.webhooks });
+  const replayWebhook = createReplayWebhook(webhooks);
   const providerEvents = providerEventService({
     receiveMessage: createReceiveMessage({ store, clock, newId }),
     reportDelivery: createReportDelivery({ store, clock, newId, onDelivered }),
-    readWebhooks: createReadWebhooks({ webhooks: database.webhooks }),
-    replayWebhook: createReplayWebhook(webhooks),
+    readWebhooks,
+    replayWebhook,
   });
   const suppressions = suppressionService({
     manageSuppressions: createManageSuppressions({ store, suppressions: database.suppressions, clock, newId }),
@@ -165,13 +170,19 @@ export async function startApp(config: Config, instruments: Instruments, open = 
     }),
   );
   let draining = false;
+  const isDraining = () => draining;
+  const use = { readMessages, changeMessage, readWebhooks, replayWebhook };
+  const dependencies = readiness.check;
+  const status = openStatusPages(config, { ...instruments, ...use, database, dependencies, isDraining, providerHealth, nowMs });
+  if (status !== undefined) opened.use(status);
   const http = opened.use(
     await startHttpServer({
       ...config.http,
       ready: readiness.check,
       metrics: metrics.exposition,
-      isDraining: () => draining,
-      ...(config.role === 'worker' ? {} : { posts: webhookPosts(config, webhooks, instruments) }),
+      isDraining,
+      gets: status?.routes.gets ?? new Map(),
+      posts: new Map([...(config.role === 'worker' ? [] : webhookPosts(config, webhooks, instruments)), ...(status?.routes.posts ?? [])]),
     }),
   );
   const { timeoutMs, delayMs } = config.shutdown;

@@ -42,6 +42,12 @@ function httpUrlOf(input: string): string {
 export const httpUrl = makeValidator<string>(httpUrlOf);
 export const optionalHttpUrl = makeValidator<string>((input) => (input === '' ? '' : httpUrlOf(input)));
 
+export const secret = (atLeastChars: number) =>
+  makeValidator<string>((input) => {
+    if (input !== '' && input.length < atLeastChars) throw new EnvError(`must have at least ${atLeastChars} characters`);
+    return input;
+  });
+
 export const ratio = makeValidator<number>((input) => {
   const value = Number(input);
   if (input.trim() === '' || !(value >= 0 && value <= 1)) throw new EnvError('must be from 0 to 1');

@@ -12,6 +12,7 @@ import {
   rateList,
   ratio,
   roleList,
+  secret,
   serverList,
   textList,
 } from './config-rules.ts';
@@ -87,7 +88,11 @@ export const variables = {
     desc: 'Share the gRPC port with other processes that do so too: the kernel spreads connections over them. Linux. The HTTP port stays of one process: probes and metrics are about one.',
   }),
   HTTP_HOST: str({ default: '0.0.0.0', desc: 'Address the HTTP port binds to.' }),
-  HTTP_PORT: integer(0, 65_535)({ default: 8_080, desc: 'Port of /healthz, /readyz, /metrics and webhooks. 0 picks a free one.' }),
+  HTTP_PORT: integer(0, 65_535)({ default: 8_080, desc: 'Port of /healthz, /readyz, /metrics, /status and webhooks. 0 picks a free one.' }),
+  STATUS_TOKEN: secret(16)({
+    default: '',
+    desc: 'Password of the status page, 16 characters or more, for user operator. Without it there is no page. Secret.',
+  }),
   TLS_CERT_FILE: str({
     default: '',
     desc: 'PEM certificate chain. With TLS_KEY_FILE the gRPC port speaks TLS, otherwise cleartext HTTP/2.',
@@ -209,3 +214,21 @@ export const variables = {
     desc: 'Share of traces started here that are recorded, 0 to 1. A sampled caller is always followed.',
   }),
 } as const;
+
+const isSecret = (name: keyof typeof variables): boolean => /\bSecret\b/.test(variables[name].desc ?? '');
+
+const isServer = (item: unknown): item is { readonly host: string; readonly port: number } =>
+  typeof item === 'object' && item !== null && 'host' in item && 'port' in item;
+
+/**
+ * What may be shown of a value to operators. Of what calls itself secret only that it is set; of a list, such as of addresses, only how
+ * many it has, unless it is of servers.
+ */
+export function shownValue(name: keyof typeof variables, value: unknown): string {
+  if (value === '' || value === undefined) return '';
+  if (isSecret(name)) return 'set';
+  if (Array.isArray(value)) {
+    return value.every(isServer) ? value.map((server) => `${server.host}:${server.port}`).join(', ') : `${value.length} set`;
+  }
+  return typeof value === 'object' ? 'set' : String(value);
+}

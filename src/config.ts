@@ -1,6 +1,6 @@
 /** Environment -> one frozen, typed Config. The only reader of process.env. */
 import { cleanEnv, EnvMissingError } from 'envalid';
-import { variables } from './config-variables.ts';
+import { shownValue, variables } from './config-variables.ts';
 
 /** Every wrong variable at once, one line each; the values of secrets are never part of it. */
 export class ConfigError extends Error {
@@ -145,6 +145,15 @@ function tlsOf(values: Values) {
   return certFile === '' ? undefined : { certFile, keyFile, clientCaFile: clientCaFile === '' ? undefined : clientCaFile };
 }
 
+/** Every variable as operators may see it. */
+function settingsOf(values: Values, environment: Readonly<Record<string, string | undefined>>) {
+  return (Object.keys(variables) as (keyof typeof variables)[]).map((name) => ({
+    name,
+    value: shownValue(name, values[name]),
+    isSet: Boolean(environment[name]),
+  }));
+}
+
 const CALL_MARGIN_MS = 5_000;
 
 const limitsOf = (maxConcurrent: number, maxPerSecond: number, timeoutMs: number) => ({ maxConcurrent, maxPerSecond, timeoutMs });
@@ -174,6 +183,8 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
     /** Empty: none. */
     rateLimits: values.RATE_LIMITS,
     http: { host: values.HTTP_HOST, port: values.HTTP_PORT },
+    /** undefined: no status page. */
+    status: values.STATUS_TOKEN === '' ? undefined : { token: values.STATUS_TOKEN },
     role: values.PROCESS_ROLE as 'all' | 'server' | 'worker',
     providers: {
       /** undefined: no credentials. */
@@ -213,6 +224,7 @@ export function readConfig(environment: Readonly<Record<string, string | undefin
       workerLostMs: values.DISPATCH_WORKER_LOST_MS,
     },
     shutdown: { timeoutMs: values.SHUTDOWN_TIMEOUT_MS, delayMs: values.SHUTDOWN_DELAY_MS },
+    settings: settingsOf(values, environment),
     senderAddresses: values.SENDER_ADDRESSES,
     logLevel: values.LOG_LEVEL,
     exportTraces: values.OTEL_EXPORTER_OTLP_ENDPOINT !== '' || values.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT !== '',

@@ -34,6 +34,7 @@ const noMetrics: Metrics = {
   watchStreams: ignore,
   watcherFellBehind: ignore,
   exposition: () => Promise.resolve({ contentType: 'text/plain', text: '' }),
+  readings: () => createMetrics().readings(),
 };
 
 const [, , variant] = process.argv;

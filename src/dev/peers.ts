@@ -27,6 +27,11 @@ const peers = [
     isPresent: () => hasPythonModule('google/protobuf/__init__.py', 'google.protobuf'),
     without: 'the tests with the Python gRPC client are skipped',
   },
+  {
+    debianPackage: 'chromium-headless-shell',
+    isPresent: () => (findProgram('chromium-headless-shell') ?? findProgram('chromium')) !== undefined,
+    without: 'the test of the status page in a browser is skipped',
+  },
 ] as const;
 
 const missing = () => peers.filter((peer) => !peer.isPresent());

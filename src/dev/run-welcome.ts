@@ -4,12 +4,13 @@ import type { RunAddress } from './run-lock.ts';
 
 export interface Welcome extends RunAddress {
   readonly tls: boolean;
+  readonly statusToken: string;
 }
 
 const CA = `${CERTS_FOLDER}/ca.pem`;
 const CALLER = `${CERTS_FOLDER}/caller`;
 
-export function printWelcome({ grpc, http, simulator, tls, certs = false }: Welcome): void {
+export function printWelcome({ grpc, http, simulator, tls, certs = false, statusToken }: Welcome): void {
   const method = 'messaging.v1.MessageService/ListMessages';
   const request = `-d '{"page_size": 5}'`;
   // A certificate for development is rarely one that the machine trusts.
@@ -19,6 +20,7 @@ export function printWelcome({ grpc, http, simulator, tls, certs = false }: Welc
   gRPC     ${grpc}${certs ? '  (TLS, for clients with a certificate)' : tls ? '  (TLS)' : ''}
   health   http://${http}/readyz
   metrics  http://${http}/metrics
+  status   http://operator:${encodeURIComponent(statusToken)}@${http}/status
 ${simulator === undefined ? '' : `  provider ${simulator}/simulator  (simulated: messages reach nobody)\n`}
   Try it, in another terminal:
     grpcurl ${grpcurl} ${request} ${grpc} ${method}

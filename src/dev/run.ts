@@ -1,4 +1,5 @@
 /** `make run`: embedded PostgreSQL, Redis and the service as it runs in production, in this order; stopped in the reverse order. */
+import { randomBytes } from 'node:crypto';
 import { appendFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -137,6 +138,8 @@ async function run(): Promise<void> {
   const grpcPort = await choosePort('GRPC_PORT', config.grpc.host, config.grpc.port);
   const httpPort = await choosePort('HTTP_PORT', config.http.host, config.http.port);
 
+  // Of this run alone: the port may be reached from elsewhere.
+  env['STATUS_TOKEN'] ||= randomBytes(12).toString('hex');
   await using opened = new AsyncDisposableStack();
   const servers = await startServers(env, opened);
   if (stopping.signal.aborted) return;
@@ -162,7 +165,7 @@ async function run(): Promise<void> {
   if (outcome === 'ready') {
     const address = { grpc, http, certs, ...(simulator === undefined ? {} : { simulator: simulator.url }) };
     lock.publish(address, settingsOf(env));
-    printWelcome({ ...address, tls: config.grpc.tls !== undefined });
+    printWelcome({ ...address, tls: config.grpc.tls !== undefined, statusToken: env['STATUS_TOKEN'] });
     outcome = await Promise.race(ends);
   }
   if (outcome instanceof RunError) {

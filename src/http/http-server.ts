@@ -1,4 +1,4 @@
-/** Plain HTTP for probes and metrics, /healthz, /readyz, /metrics, and for what is posted here. */
+/** Plain HTTP for probes and metrics, /healthz, /readyz, /metrics, and for what else is shown and posted here. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 
@@ -20,6 +20,8 @@ export interface HttpServerOptions {
   ready(): Promise<readonly Dependency[]>;
   metrics(): Promise<{ readonly contentType: string; readonly text: string }>;
   isDraining(): boolean;
+  /** What else there is to see, by path. */
+  readonly gets?: ReadonlyMap<string, GetRoute>;
   /** By path; undefined: nothing may be posted. */
   readonly posts?: ReadonlyMap<string, PostRoute>;
   /** Longest wait for ready() and metrics(); then the answer is 503 or 500. Default 2,000. */
@@ -36,6 +38,8 @@ export interface Answer {
   readonly text: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
+
+export type GetRoute = (request: IncomingMessage) => Promise<Answer>;
 
 /** Reads the body itself, within limits of its own. undefined: whoever asked is gone. */
 export type PostRoute = (request: IncomingMessage) => Promise<Answer | undefined>;
@@ -74,7 +78,7 @@ async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   }
 }
 
-function routes(options: HttpServerOptions): ReadonlyMap<string, () => Answer | Promise<Answer>> {
+function routes(options: HttpServerOptions): ReadonlyMap<string, GetRoute> {
   const timeoutMs = options.answerTimeoutMs ?? 2_000;
   let asking: Promise<readonly Dependency[]> | undefined;
   const readyz = async (): Promise<Answer> => {
@@ -89,10 +93,11 @@ function routes(options: HttpServerOptions): ReadonlyMap<string, () => Answer | 
       return json(503, { status: 'not ready', dependencies: [] });
     }
   };
-  return new Map<string, () => Answer | Promise<Answer>>([
-    ['/healthz', () => json(200, { status: 'alive' })],
+  return new Map<string, GetRoute>([
+    ['/healthz', async () => json(200, { status: 'alive' })],
     ['/readyz', readyz],
     ['/metrics', async () => ({ status: 200, ...(await within(options.metrics(), timeoutMs)) })],
+    ...(options.gets ?? []),
   ]);
 }
 
@@ -128,7 +133,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       return json(405, { error: 'method not allowed' }, { allow: 'GET, HEAD', connection: 'close' });
     }
     if (hasBody(request)) return json(413, { error: 'a body is not accepted' }, { connection: 'close' });
-    return await route();
+    return await route(request);
   };
   const server = createServer(LIMITS, (request, response) => {
     answerTo(request)

@@ -2,6 +2,7 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
 import { type DeliveryMetrics, deliveryMetrics } from './delivery-metrics.ts';
 import { DurationHistogram, type Exemplar, remember, tallied } from './metric-children.ts';
+import { type Readings, readMetrics } from './metric-readings.ts';
 
 export type CacheOperation = 'get' | 'set' | 'delete';
 
@@ -71,6 +72,7 @@ export interface Metrics extends DeliveryMetrics {
   watchPool(read: () => PoolState): void;
   /** OpenMetrics text. */
   exposition(): Promise<{ readonly contentType: string; readonly text: string }>;
+  readings(): Promise<Readings>;
 }
 
 /** From a cache hit, below a millisecond, to the longest deadline anyone waits for. */
@@ -275,5 +277,6 @@ export function createMetrics(): Metrics {
     ...poolMetrics(registers),
     ...deliveryMetrics(registers),
     exposition: async () => ({ contentType: registry.contentType, text: await registry.metrics() }),
+    readings: () => readMetrics(registry),
   };
 }

@@ -262,6 +262,12 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
   it('is in a span, a log line, a metric, a key or an error after all of that', async () => {
     const metrics = await (await fetch(`http://127.0.0.1:${run.service.httpPort}/metrics`)).text();
     const readiness = await (await fetch(`http://127.0.0.1:${run.service.httpPort}/readyz`)).text();
+    for (const path of ['/status', '/status.json']) {
+      const headers = { authorization: `Basic ${Buffer.from(`operator:${canaries.statusToken}`).toString('base64')}` };
+      const response = await fetch(`http://127.0.0.1:${run.service.httpPort}${path}`, { headers });
+      expect(response.status).toBe(200);
+      found.push({ where: path, text: await response.text() });
+    }
     await run.service.stop();
     const [spans, log] = [run.otlp.bodies.join('\n'), run.service.output()];
     found.push({ where: 'a metric', text: metrics }, { where: 'readiness', text: readiness });

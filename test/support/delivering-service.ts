@@ -13,6 +13,7 @@ export interface DeliveringService extends AsyncDisposable {
   readonly service: ServiceProcess;
   readonly calls: Calls;
   readonly simulator: Simulator;
+  readonly databaseUrl: string;
   /** Another process over the same database and simulator. */
   startAnother(env: Readonly<Record<string, string>>): Promise<ServiceProcess>;
 }
@@ -57,6 +58,7 @@ export async function startDelivering({ faults = {}, env = {} }: DeliveringOptio
     service,
     calls: callsTo(service),
     simulator,
+    databaseUrl: url,
     startAnother: async (more) => opened.use(await startService({ ...shared, ...more })),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };

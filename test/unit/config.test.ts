@@ -87,7 +87,44 @@ describe('the configuration', () => {
   });
 });
 
+describe('the configuration as operators see it', () => {
+  const secrets = { DATABASE_URL: minimal.DATABASE_URL, REDIS_PASSWORD: 'hunter2', STATUS_TOKEN: 'hunter2 hunter2 hunter2' };
+  const { settings } = readConfig({
+    ...minimal,
+    ...secrets,
+    SENDER_ADDRESSES: '+14155552671,shop@example.com',
+    REDIS_SENTINELS: 's1:26379,s2:26379',
+    CACHE_TTL_SECONDS: '60',
+  });
+  const shown = (name: string) => settings.find((setting) => setting.name === name);
+
+  it('has every variable, of secrets only whether they are set, and of addresses how many there are', () => {
+    expect(settings.map(({ name }) => name)).toEqual(Object.keys(variables));
+    expect(JSON.stringify(settings)).not.toMatch(/hunter2|14155552671|shop@/);
+    for (const name of Object.keys(secrets)) expect(shown(name)).toEqual({ name, value: 'set', isSet: true });
+    expect(shown('SENDGRID_API_KEY')).toEqual({ name: 'SENDGRID_API_KEY', value: '', isSet: false });
+    expect(shown('SENDER_ADDRESSES')?.value).toBe('2 set');
+    expect(shown('REDIS_SENTINELS')?.value).toBe('s1:26379, s2:26379');
+    expect(shown('CACHE_TTL_SECONDS')).toEqual({ name: 'CACHE_TTL_SECONDS', value: '60', isSet: true });
+    expect(shown('GRPC_PORT')).toEqual({ name: 'GRPC_PORT', value: '50051', isSet: false });
+  });
+
+  it('takes for a secret whatever sounds like one', () => {
+    /** Names of files, prefixes and rules are shown; public keys and the names of claims are counted or shown. */
+    const harmless = /_(?:FILE|PREFIX|KEYS|CLAIM|ISSUERS|AUDIENCES|ALGORITHMS|SECONDS)$/;
+    const names = Object.keys(variables).filter((name) => /TOKEN|PASSWORD|SECRET|_KEY|CREDENTIAL/.test(name) && !harmless.test(name));
+    expect(names.length).toBeGreaterThan(5);
+    for (const name of names) expect(variables[name as keyof typeof variables].desc).toMatch(/ Secret\b/);
+  });
+});
+
 describe('a wrong configuration', () => {
+  it('has a token of the status page that is too short', () => {
+    const report = refusal({ ...minimal, STATUS_TOKEN: 'hunter2' });
+    expect(linesAbout(report)).toEqual(['STATUS_TOKEN']);
+    expect(report).not.toContain('hunter2');
+  });
+
   it('is reported at once, one line for each wrong variable', () => {
     const wrong = {
       REDIS_PORT: '0',
