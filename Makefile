@@ -54,7 +54,7 @@ worker: $(INSTALLED) ## one more worker, for the database of the environment or 
 
 .PHONY: migrate
 migrate: $(INSTALLED) ## bring the schema of DATABASE_URL up to date
-	@node src/dev/migrate.ts
+	@node src/apply-migrations.ts
 
 .PHONY: proto-imports
 proto-imports: $(IMPORTS) ## copy the imported .proto files out of node_modules

@@ -27,7 +27,7 @@ function databaseUrl(serverUrl: string, database: string): string {
 
 /** Brings the schema up to date as `make migrate` does. */
 export async function migrateDatabase(url: string): Promise<void> {
-  await promisify(execFile)(process.execPath, ['src/dev/migrate.ts'], { env: { ...process.env, DATABASE_URL: url } });
+  await promisify(execFile)(process.execPath, ['src/apply-migrations.ts'], { env: { ...process.env, DATABASE_URL: url } });
 }
 
 /** Makes the database that `createDatabase` copies: a copy takes milliseconds, the migrations take seconds. */

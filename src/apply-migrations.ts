@@ -1,6 +1,6 @@
-/** `make migrate`: brings the schema of DATABASE_URL up to date and names the migrations it applied. */
-import { ConfigError, readMigrationConfig } from '../config.ts';
-import { migrate } from '../migrate.ts';
+/** `make migrate`, and the migration Job of deploy/kubernetes: brings the schema up to date and names the migrations it applied. */
+import { ConfigError, readMigrationConfig } from './config.ts';
+import { migrate } from './migrate.ts';
 
 try {
   const applied = await migrate(readMigrationConfig());
