@@ -46,7 +46,7 @@ simulator: $(INSTALLED) ## run the provider simulator alone: Twilio and SendGrid
 
 .PHONY: start
 start: $(INSTALLED) ## serve with the configuration from the environment
-	@exec node src/main.ts
+	@exec node src/start.ts
 
 .PHONY: worker
 worker: $(INSTALLED) ## one more worker, for the database of the environment or else of `make run`
@@ -102,6 +102,14 @@ chaos-delivery: peers ## prove delivery under crashes; SHORT=1 for the form that
 .PHONY: soak
 soak: peers ## 30 minutes at 60 % of what the stack can do: does it come to hold more? SHORT=1 for the form that CI runs
 	@exec node test/chaos/soak-run.ts
+
+.PHONY: chaos-attacks
+chaos-attacks: peers ## attack the service while an honest client calls; SHORT=1 for the form that CI runs
+	@exec node test/chaos/attack-run.ts
+
+.PHONY: fuzz
+fuzz: peers ## a million random inputs for methods and webhooks; RUNS=n, SEED=n
+	@exec node test/chaos/fuzz-run.ts
 
 .PHONY: model
 model: $(INSTALLED) ## explore every interleaving of the cache protocol

@@ -134,6 +134,15 @@ export const variables = {
   DEFAULT_DEADLINE_MS: integer(1, 3_600_000)({ default: 30_000, desc: 'Deadline of a unary call that brings none.' }),
   MAX_DEADLINE_MS: integer(1, 86_400_000)({ default: 3_600_000, desc: 'A longer deadline in a request is refused.' }),
   MAX_CONCURRENT_STREAMS: integer(1, 100_000)({ default: 1_000, desc: 'Calls at once on one HTTP/2 connection.' }),
+  MAX_CONNECTIONS: integer(
+    8,
+    1_000_000,
+  )({
+    default: 4_096,
+    desc: 'Connections to the gRPC port; an eighth of them for peers that have not called yet. Then the one that is idle for longest is closed.',
+  }),
+  MAX_CONNECTIONS_PER_ADDRESS: integer(1, 1_000_000)({ default: 1_024, desc: 'The same from one address; more are refused.' }),
+  REQUEST_TIMEOUT_MS: integer(1, 3_600_000)({ default: 10_000, desc: 'Longest time for a request to arrive whole.' }),
   LEAN_LANE: bool({
     default: true,
     desc: 'Answer plain gRPC calls with one request past the generic pipeline, with the same answers at less cost.',

@@ -1,13 +1,9 @@
 /** The process: configuration, telemetry, start, wait for a signal, close. */
-import { enableCompileCache } from 'node:module';
 import packageJson from '../package.json' with { type: 'json' };
 import { ConfigError, readConfig } from './config.ts';
 import { createLog } from './telemetry/log.ts';
 import { createMetrics } from './telemetry/metrics.ts';
 import { startTelemetry } from './telemetry/otel.ts';
-
-// Later starts read compiled code from a folder (NODE_COMPILE_CACHE, else one for temporary files) instead of compiling it again.
-enableCompileCache();
 
 async function main(): Promise<void> {
   const config = readConfig();

@@ -15,6 +15,9 @@ const limits = {
   defaultDeadlineMs: 30_000,
   maxDeadlineMs: 3_600_000,
   maxConcurrentStreams: 1_000,
+  maxConnections: 10_000,
+  maxConnectionsPerAddress: 10_000,
+  requestTimeoutMs: 10_000,
 };
 const options = { host: '127.0.0.1', port: 0, tls: undefined, leanLane: true, ...limits };
 const route = (router: ConnectRouter) => router.service(MessageService, { getMessage: async ({ id }) => ({ message: await find(id) }) });

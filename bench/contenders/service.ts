@@ -9,6 +9,7 @@ const ignore = (): void => undefined;
 /** For the price of metrics: none are kept. */
 const noMetrics: Metrics = {
   rpc: () => ({ started: ignore, handled: ignore }),
+  connectionClosed: ignore,
   cacheOperations: () => ({ inc: ignore }),
   cacheDuration: () => ({ observe: ignore }),
   cacheBreaker: ignore,

@@ -148,7 +148,7 @@ async function run(): Promise<void> {
   if (simulator !== undefined) opened.use(simulator);
   const service = await supervise({
     command: process.execPath,
-    args: [join(repositoryFolder, 'src/main.ts')],
+    args: [join(repositoryFolder, 'src/start.ts')],
     stopSignal: 'SIGTERM',
     env: { DATABASE_MIGRATE_ON_START: 'true', ...env, GRPC_PORT: String(grpcPort), HTTP_PORT: String(httpPort) },
   });

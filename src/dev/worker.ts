@@ -12,6 +12,6 @@ if (!process.env['DATABASE_URL'] && run?.settings === undefined) {
   process.exit(1);
 }
 const env = { ...process.env, ...run?.settings, HTTP_PORT: process.env['HTTP_PORT'] ?? String(await freePort()), PROCESS_ROLE: 'worker' };
-const worker = await supervise({ command: process.execPath, args: [join(repositoryFolder, 'src/main.ts')], stopSignal: 'SIGTERM', env });
+const worker = await supervise({ command: process.execPath, args: [join(repositoryFolder, 'src/start.ts')], stopSignal: 'SIGTERM', env });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void worker.stop());
 process.exitCode = await worker.exited;

@@ -1,6 +1,7 @@
 /** Plain HTTP for probes and metrics, /healthz, /readyz, /metrics, and for what else is shown and posted here. */
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { keepRoom } from './connection-room.ts';
 
 /** One thing the service depends on, as /readyz shows it. */
 export interface Dependency {
@@ -145,7 +146,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       })
       .catch(() => response.destroy());
   });
-  server.maxConnections = MAX_CONNECTIONS;
+  keepRoom(server, MAX_CONNECTIONS);
   server.listen(options.port, options.host);
   await once(server, 'listening');
   const address = server.address();

@@ -4,6 +4,7 @@ import type { Message } from '@bufbuild/protobuf';
 import { Code, createContextKey, type HandlerContext } from '@connectrpc/connect';
 import type { Read } from '../domain/ports.ts';
 import { type ServerSpan, startServerSpan } from '../telemetry/trace.ts';
+import type { Connection } from './connection.ts';
 import type { Endpoint, LeanMethod } from './endpoint.ts';
 import { type Protocol, protocolOf } from './wire-status.ts';
 
@@ -48,6 +49,7 @@ export interface Call {
   readonly rawHeaders: readonly string[];
   readonly protocol: Protocol;
   readonly endpoint: Endpoint;
+  readonly connection: Connection;
   /** Everything that is done for the call runs in it; the stream's own events come from outside. */
   readonly span: ServerSpan;
   /** Who calls, once that is known. */
@@ -74,8 +76,8 @@ export interface Call {
   allowedMs: number;
   /** Until a near deadline, or until the last words have to be read; cleared when the stream closes. */
   timer: NodeJS.Timeout | undefined;
-  /** Until the request of a stream has to be there; cleared, too. */
-  requestTimer: NodeJS.Timeout | undefined;
+  /** How long its request may take to arrive. */
+  requestMs: number;
 }
 
 /** Where callers are not authenticated all are one. */
@@ -83,7 +85,10 @@ const ANONYMOUS = 'anonymous';
 
 export const callKey = createContextKey<Call | undefined>(undefined);
 
-export function openCall(stream: CalledStream, headers: IncomingHttpHeaders, rawHeaders: readonly string[], endpoint: Endpoint): Call {
+/** What is known of a call from its headers. */
+export type OpenedCall = Pick<Call, 'stream' | 'headers' | 'rawHeaders' | 'endpoint' | 'connection'>;
+
+export function openCall({ stream, headers, rawHeaders, endpoint, connection }: OpenedCall): Call {
   const protocol = protocolOf(headers['content-type']);
   const call: Call = {
     stream,
@@ -91,6 +96,7 @@ export function openCall(stream: CalledStream, headers: IncomingHttpHeaders, raw
     rawHeaders,
     protocol,
     endpoint,
+    connection,
     span: startServerSpan({ headers, system: systemOf(protocol), method: endpoint.name }),
     caller: ANONYMOUS,
     knownUntilMs: Number.POSITIVE_INFINITY,
@@ -104,7 +110,7 @@ export function openCall(stream: CalledStream, headers: IncomingHttpHeaders, raw
     timeoutMs: undefined,
     allowedMs: Number.POSITIVE_INFINITY,
     timer: undefined,
-    requestTimer: undefined,
+    requestMs: Number.POSITIVE_INFINITY,
   };
   stream[CALL] = call;
   return call;

@@ -7,10 +7,15 @@ import { EXPIRED_MEANWHILE } from './identity.ts';
 import { endWithError } from './response.ts';
 
 export interface DeadlineLimits {
-  /** For unary calls that bring no deadline, and for the request of a stream to arrive. */
+  /** For unary calls that bring no deadline. */
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;
+  /** For a request to arrive whole; less when defaultDeadlineMs is. */
+  readonly requestTimeoutMs: number;
 }
+
+/** Told of a call that ended because its request did not arrive in time. */
+export type OnSlowRequest = (call: Call) => void;
 
 /**
  * Deadlines this far ahead or more are looked after by a sweep over the running calls, which may be late by as much as it pauses: a timer
@@ -45,9 +50,10 @@ function endSoon(call: Call): void {
   call.timer = setTimeout(() => call.stream.close(constants.NGHTTP2_CANCEL), LAST_WORDS_MS);
 }
 
-function expire(call: Call, what: 'answer' | 'request', afterMs: number): void {
+function expire(call: Call, what: 'answer' | 'request', afterMs: number, onSlowRequest: OnSlowRequest): void {
   const { stream } = call;
   if (what === 'request' && stream.readableEnded) return;
+  if (!stream.readableEnded && call.told === undefined) onSlowRequest(call);
   endWithError(call, errorWith('deadline_exceeded', `no ${what} within ${Math.round(afterMs)} ms`));
   endSoon(call);
 }
@@ -56,7 +62,8 @@ function expire(call: Call, what: 'answer' | 'request', afterMs: number): void {
  * Ends the call when its time is up, even if its body never arrives, its handler does not listen or its caller does not read. Returns
  * false when the call is refused for its deadline, and ended.
  */
-export function enforceDeadline(call: Call, method: DescMethod, { defaultDeadlineMs, maxDeadlineMs }: DeadlineLimits): boolean {
+export function enforceDeadline(call: Call, method: DescMethod, limits: DeadlineLimits, onSlowRequest: OnSlowRequest): boolean {
+  const { defaultDeadlineMs, maxDeadlineMs, requestTimeoutMs } = limits;
   const refuse = (problem: string): false => {
     endWithError(call, errorWith('request_malformed', problem));
     return false;
@@ -70,28 +77,33 @@ export function enforceDeadline(call: Call, method: DescMethod, { defaultDeadlin
   }
   if (timeoutMs !== undefined) {
     call.allowedMs = timeoutMs;
-    if (timeoutMs < SWEPT_FROM_MS) call.timer = setTimeout(expire, timeoutMs, call, 'answer', timeoutMs);
+    if (timeoutMs < SWEPT_FROM_MS) call.timer = setTimeout(expire, timeoutMs, call, 'answer', timeoutMs, onSlowRequest);
   }
-  if (method.methodKind === 'server_streaming') {
-    call.requestTimer = setTimeout(expire, defaultDeadlineMs, call, 'request', defaultDeadlineMs);
+  // Streams of requests are open for as long as their callers have any.
+  if (method.methodKind === 'unary' || method.methodKind === 'server_streaming') {
+    call.requestMs = Math.min(requestTimeoutMs, defaultDeadlineMs);
   }
   return true;
 }
 
 /** Ends those of the `running` calls whose time is up, or whose credentials' is, until it is stopped. */
-export function sweepDeadlines(running: Iterable<Call>): { stop(): void } {
+export function sweepDeadlines(running: Iterable<Call>, onSlowRequest: OnSlowRequest): { stop(): void } {
   const sweep = (): void => {
     const nowMs = performance.now();
     for (const call of running) {
-      const { allowedMs, openedMs } = call;
+      const { allowedMs, openedMs, requestMs } = call;
       if (nowMs >= call.knownUntilMs) {
         call.knownUntilMs = Number.POSITIVE_INFINITY;
         endWithError(call, EXPIRED_MEANWHILE);
         endSoon(call);
       }
+      if (nowMs - openedMs >= requestMs) {
+        call.requestMs = Number.POSITIVE_INFINITY;
+        expire(call, 'request', requestMs, onSlowRequest);
+      }
       if (allowedMs < SWEPT_FROM_MS || nowMs - openedMs < allowedMs) continue;
       call.allowedMs = Number.POSITIVE_INFINITY;
-      expire(call, 'answer', allowedMs);
+      expire(call, 'answer', allowedMs, onSlowRequest);
     }
   };
   const timer = setInterval(sweep, SWEEP_MS).unref();

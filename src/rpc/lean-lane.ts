@@ -214,7 +214,6 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     const context = new LeanContext(call, desc);
     const compression = compressionFor(call);
     let failure: ConnectError | undefined;
-    clearTimeout(call.requestTimer);
     try {
       check(method, request);
       for await (const item of handle(request.message as never, context) as AsyncIterable<unknown>) {
@@ -270,8 +269,8 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
   function onEnd(this: CalledStream): void {
     const call = this[CALL];
     const body = call?.body;
-    // Its time was up before, or the server stops.
-    if (call === undefined || body === undefined || call.told !== undefined) return;
+    // Its caller went away, its time was up before, or the server stops.
+    if (call === undefined || body === undefined || this.aborted || call.told !== undefined) return;
     call.body = undefined;
     const { method, chunks, request } = body;
     if (request === undefined) handOver(call, bodyOf(chunks, this));

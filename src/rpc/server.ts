@@ -1,6 +1,13 @@
 /** The port of gRPC, gRPC-Web and Connect: one HTTP/2 server, counted, traced and bounded at the stream. */
 import { readFileSync } from 'node:fs';
-import { createSecureServer, createServer, type Http2Server, type Http2Session, type ServerHttp2Session } from 'node:http2';
+import {
+  createSecureServer,
+  createServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
 import type { Duplex } from 'node:stream';
 import type { ConnectError } from '@connectrpc/connect';
 import type { Log } from '../telemetry/log.ts';
@@ -8,6 +15,8 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import type { AccessControl } from './access-control.ts';
 import { CALL, type Call, type CalledStream, openCall } from './call.ts';
 import { answerByConnect } from './connect-lane.ts';
+import type { Connection, PeerSocket } from './connection.ts';
+import { guardConnections } from './connection-limits.ts';
 import { enforceDeadline, sweepDeadlines } from './deadline.ts';
 import { ACCEPT_COMPRESSION, COMPRESS_MIN_BYTES, endpointTable, type Routes } from './endpoint-table.ts';
 import { errorWith } from './errors.ts';
@@ -36,7 +45,11 @@ export interface ServerOptions {
   /** For unary calls that bring no deadline. */
   readonly defaultDeadlineMs: number;
   readonly maxDeadlineMs: number;
+  /** For a request to arrive whole. */
+  readonly requestTimeoutMs: number;
   readonly maxConcurrentStreams: number;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerAddress: number;
   /** Off: Connect answers every call. The answers are the same. */
   readonly leanLane: boolean;
 }
@@ -56,8 +69,10 @@ export interface RpcServer {
 
 const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 100;
-/** A connection that never sends a request is closed after this. */
-const SILENT_CONNECTION_TIMEOUT_MS = 30_000;
+const UNKNOWN_PROTOCOL_TIMEOUT_MS = 1_000;
+/** Calls that a connection may cancel: Node's own, 1,000 and 33, would end clients that hedge or lose interest often. */
+const RESET_BURST = 5_000;
+const RESETS_PER_SECOND = 500;
 const DRAINING = 'this server is shutting down; call another one';
 const TLS_HANDSHAKE_TIMEOUT_MS = 5_000;
 /** For peers to learn that the server closes, before their connections are cut. */
@@ -65,7 +80,13 @@ const LAST_WORDS_MS = 200;
 
 function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2Server {
   const settings = { maxConcurrentStreams, maxHeaderListSize: MAX_HEADER_BYTES };
-  const limits = { settings, maxHeaderListPairs: MAX_HEADER_PAIRS, unknownProtocolTimeout: 1_000 };
+  const limits = {
+    settings,
+    maxHeaderListPairs: MAX_HEADER_PAIRS,
+    unknownProtocolTimeout: UNKNOWN_PROTOCOL_TIMEOUT_MS,
+    streamResetBurst: RESET_BURST,
+    streamResetRate: RESETS_PER_SECOND,
+  };
   if (tls === undefined) return createServer(limits);
   const secure = { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS };
   // Who has none, or one that is not trusted, may still ask for what is open to all; see access-control.ts.
@@ -105,27 +126,30 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
   const server = createHttp2Server(options);
   const sockets = new Set<Duplex>();
   const sessions = new Set<ServerHttp2Session>();
-  const calledSessions = new WeakSet<Http2Session>();
   const running = new Set<Call>();
+  const guard = guardConnections(options, { log, metrics: parts.metrics, running, nowMs: () => performance.now() });
   let draining = false;
   /** Without calls, what is left are peers that do not shake hands, or do not hang up. */
   const dropIdle = (): void => {
     if (running.size === 0) for (const socket of sockets) socket.destroy();
   };
 
-  server.on('connection', (socket: Duplex) => {
+  const begins = server.listeners('connection');
+  server.removeAllListeners('connection').on('connection', (socket: PeerSocket) => {
+    if (!guard.admits(socket)) return;
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
+    // Node's own: here HTTP/2 begins, or TLS before it.
+    for (const begin of begins) begin.call(server, socket);
   });
   server.on('session', (session) => {
     sessions.add(session);
     session.once('close', () => sessions.delete(session));
     // A peer that breaks the protocol ends its own connection; without a listener it would end the process.
     session.on('error', (error) => log.debug({ err: error }, 'connection failed'));
-    session.setTimeout(SILENT_CONNECTION_TIMEOUT_MS, () => {
-      // close() would wait for a peer that does not even hang up.
-      if (!calledSessions.has(session)) session.destroy();
-    });
+    const connection = guard.began(session);
+    if (connection === undefined) return;
+    session.on('stream', (stream, headers, flags, rawHeaders) => onStream(connection, stream, headers, flags, rawHeaders));
   });
   /** Why a call is not even looked at. */
   function refusalOf({ endpoint, headers }: Call): ConnectError | undefined {
@@ -151,7 +175,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     const { method } = call.endpoint;
     const refusal = refusalOf(call);
     if (refusal !== undefined) endWithError(call, refusal);
-    if (method === undefined || refusal !== undefined || !enforceDeadline(call, method, options)) return;
+    if (method === undefined || refusal !== undefined || !enforceDeadline(call, method, options, guard.requestWasSlow)) return;
     const admission = access.admit(call);
     if (!(admission instanceof Promise)) {
       settle(call, admission, flags);
@@ -168,24 +192,30 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     this[CALL] = undefined;
     running.delete(call);
     clearTimeout(call.timer);
-    clearTimeout(call.requestTimer);
     reportEnd(call);
+    guard.ended(call);
     if (draining) setTimeout(dropIdle, LAST_WORDS_MS).unref();
   }
-  server.on('stream', (stream, headers, flags, rawHeaders) => {
+  function onStream(
+    connection: Connection,
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    flags: number,
+    rawHeaders: readonly string[],
+  ): void {
     // A caller may reset its stream at any time; without a listener that would end the process.
     stream.on('error', ignore);
-    if (stream.session !== undefined) calledSessions.add(stream.session);
     const endpoint = endpointOf(String(headers[':path']));
-    const call = openCall(stream, headers, rawHeaders, endpoint);
+    const call = openCall({ stream, headers, rawHeaders, endpoint, connection });
     running.add(call);
+    guard.called(call);
     endpoint.counts.started();
     // It comes once; a listener for one time would cost more.
     stream.on('close', onClose);
     handle(call, flags);
-  });
+  }
   const port = await listen(server, options);
-  const sweeper = sweepDeadlines(running);
+  const sweeper = sweepDeadlines(running, guard.requestWasSlow);
 
   const cutOff = (isOver: (call: Call) => boolean): void => {
     const error = errorWith('draining', DRAINING);
@@ -209,6 +239,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
       ];
       await closed;
       sweeper.stop();
+      guard.stop();
       for (const timer of timers) clearTimeout(timer);
     },
   };

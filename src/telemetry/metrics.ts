@@ -1,5 +1,6 @@
 /** Every metric of the service. Labels are closed sets: never an id, an address or anything else a caller chose. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, type OpenMetricsContentType, Registry } from 'prom-client';
+import { type ConnectionMetrics, connectionMetrics } from './connection-metrics.ts';
 import { type DeliveryMetrics, deliveryMetrics } from './delivery-metrics.ts';
 import { DurationHistogram, type Exemplar, remember, tallied } from './metric-children.ts';
 import { type Readings, readMetrics } from './metric-readings.ts';
@@ -47,7 +48,7 @@ interface PoolState {
   readonly pending: number;
 }
 
-export interface Metrics extends DeliveryMetrics {
+export interface Metrics extends DeliveryMetrics, ConnectionMetrics {
   rpc(method: RpcMethod): RpcCounts;
   /** What counts one kind of outcome. */
   cacheOperations(operation: CacheOperation, result: CacheResult, entity: CacheEntity): { inc(): void };
@@ -271,6 +272,7 @@ export function createMetrics(): Metrics {
   collectDefaultMetrics({ register: registry });
   return {
     ...rpcMetrics(registers),
+    ...connectionMetrics(registers),
     ...cacheMetrics(registers),
     ...coherenceMetrics(registers),
     ...dependencyMetrics(registers),

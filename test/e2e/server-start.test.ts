@@ -12,7 +12,7 @@ interface Ended {
 
 function run(env: Readonly<Record<string, string>>): Promise<Ended> {
   const settings = { PATH: process.env['PATH'], GRPC_PORT: '0', HTTP_PORT: '0', AUTH_MODE: 'off', ...env };
-  const child = spawn(process.execPath, ['src/main.ts'], { env: settings });
+  const child = spawn(process.execPath, ['src/start.ts'], { env: settings });
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text: string) => (output += text));
   return new Promise((resolve) => {

@@ -2,9 +2,19 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 
-const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+export const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 const HEAD_BYTES = 9;
-export const TYPE = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, continuation: 9 } as const;
+export const TYPE = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  reset: 3,
+  settings: 4,
+  ping: 6,
+  goAway: 7,
+  windowUpdate: 8,
+  continuation: 9,
+} as const;
 export const FLAG = { endStream: 0x1, acknowledged: 0x1, endHeaders: 0x4, padded: 0x8 } as const;
 const CONNECTION = 0;
 
@@ -23,7 +33,7 @@ export interface FrameConnection extends AsyncDisposable {
   settled(): Promise<void>;
 }
 
-function encodeFrame(type: number, flags: number, stream: number, payload: Uint8Array): Buffer {
+export function encodeFrame(type: number, flags: number, stream: number, payload: Uint8Array): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUIntBE(payload.byteLength, 0, 3);
   head.writeUInt8(type, 3);
@@ -41,7 +51,7 @@ export function encodeFields(fields: Fields): Buffer {
   );
 }
 
-function uint32(value: number): Buffer {
+export function uint32(value: number): Buffer {
   const bytes = Buffer.alloc(4);
   bytes.writeUInt32BE(value);
   return bytes;

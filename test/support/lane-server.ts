@@ -27,6 +27,9 @@ const OPTIONS: ServerOptions = {
   defaultDeadlineMs: 30_000,
   maxDeadlineMs: 60_000,
   maxConcurrentStreams: 100,
+  maxConnections: 100,
+  maxConnectionsPerAddress: 100,
+  requestTimeoutMs: 30_000,
   leanLane: true,
 };
 

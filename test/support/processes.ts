@@ -48,7 +48,7 @@ const ON_FREE_PORTS = {
   AUTH_MODE: 'off',
 };
 
-/** Runs `node src/main.ts`, or another `main`, on free ports until it serves. Throws with its output when it ends before. */
+/** Runs src/main.ts, or another `main`, on free ports until it serves, with no more rights than in production (src/start.ts). Throws with its output when it ends before. */
 export async function startService(env: Readonly<Record<string, string>>, main = 'src/main.ts'): Promise<ServiceProcess> {
   let output = '';
   let serving: Serving | undefined;
@@ -59,7 +59,7 @@ export async function startService(env: Readonly<Record<string, string>>, main =
     },
     {
       command: process.execPath,
-      args: [main],
+      args: ['src/start.ts', main],
       stopSignal: 'SIGTERM',
       env: { ...cleanEnvironment(), ...laneSettings(), ...ON_FREE_PORTS, ...env },
       onOutput: (text) => {

@@ -150,7 +150,7 @@ describe('Dockerfile', () => {
     expect(names.indexOf('USER')).toBeGreaterThan(names.lastIndexOf('RUN'));
     const config = readConfig({ DATABASE_URL: 'postgres://x', AUTH_MODE: 'off' });
     expect(argumentsOf('EXPOSE')).toEqual([`${config.grpc.port} ${config.http.port}`]);
-    expect(argumentsOf('CMD')).toEqual(['["node", "src/main.ts"]']);
+    expect(argumentsOf('CMD')).toEqual(['["node", "src/start.ts"]']);
   });
 
   test('has a health check that tells a living server from none', async () => {

@@ -139,7 +139,37 @@ describe('the HTTP server', () => {
     await disposed;
     await server[Symbol.asyncDispose]();
   });
+
+  test('answers a probe while more connections than it has places for ask nothing', async () => {
+    const { server, get } = await start();
+    await openSilent(server.port);
+    expect((await get('/healthz')).status).toBe(200);
+  });
+
+  test('closes no connection whose request it has not answered yet', async () => {
+    const asked = Promise.withResolvers<void>();
+    const answer = Promise.withResolvers<readonly Dependency[]>();
+    const ready = () => {
+      asked.resolve();
+      return answer.promise;
+    };
+    const { server, get } = await start({ ready, answerTimeoutMs: 60_000 });
+    const waiting = get('/readyz');
+    await asked.promise;
+    await openSilent(server.port);
+    answer.resolve([POSTGRES]);
+    expect((await waiting).status).toBe(200);
+  });
 });
+
+/** More connections than the server has places for. */
+async function openSilent(port: number): Promise<void> {
+  const sockets = Array.from({ length: 300 }, () => connect(port, '127.0.0.1').on('error', () => undefined));
+  onTestFinished(() => {
+    for (const socket of sockets) socket.destroy();
+  });
+  await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once('connect', resolve))));
+}
 
 /** What the server sends back for these bytes until it closes the connection. */
 async function raw(bytes: string, options: Partial<HttpServerOptions> = {}): Promise<string> {

@@ -1,0 +1,39 @@
+/**
+ * How the service is started: src/main.ts under Node's permission model, with the least that it needs. It may read the program itself and
+ * the files that the environment names; it may write no file, start no process or thread, and load no native code.
+ */
+import { isAbsolute, join, resolve } from 'node:path';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where the program is: src, gen and node_modules. */
+const programFolder = join(import.meta.dirname, '..');
+
+/** PostgreSQL's driver reads the files that these parameters of the connection string name. */
+const DATABASE_FILES = ['sslcert', 'sslkey', 'sslrootcert'];
+/** Of ours; of OpenTelemetry's exporters; of Node. */
+const NAMES_A_FILE = /_FILE$|^OTEL_EXPORTER_OTLP_.*(CERTIFICATE|CLIENT_KEY)$|^NODE_EXTRA_CA_CERTS$/;
+
+function databaseFiles({ DATABASE_URL: url = '' }: Environment): readonly string[] {
+  // What is wrong with it is said when the configuration is read.
+  if (!URL.canParse(url)) return [];
+  const { searchParams } = new URL(url);
+  return DATABASE_FILES.flatMap((name) => searchParams.get(name) ?? []);
+}
+
+/** Node's arguments before the program. */
+export function permissionArguments(environment: Environment): readonly string[] {
+  const named = Object.entries(environment).flatMap(([name, value = '']) => (NAMES_A_FILE.test(name) && value !== '' ? [value] : []));
+  const files = [...named, ...databaseFiles(environment)].map((path) => (isAbsolute(path) ? path : resolve(path)));
+  return ['--permission', ...[programFolder, ...new Set(files)].map((path) => `--allow-fs-read=${path}`)];
+}
+
+/** Becomes the service, in this process; `main`: another program of this folder in its place. */
+function start(main: string, environment: Environment): void {
+  process.chdir(programFolder);
+  const [node] = [process.execPath];
+  // graphile-worker looks for a configuration from here up to the home folder, and may look nowhere else.
+  process.execve?.(node, [node, ...permissionArguments(environment), main], { ...environment, HOME: programFolder } as NodeJS.ProcessEnv);
+}
+
+if (import.meta.main) start(process.argv[2] ?? 'src/main.ts', process.env);

@@ -1,0 +1,99 @@
+/** The service under attack, in cleartext and with TLS, as processes of their own over real PostgreSQL and Redis. */
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createMessagingClient } from '../../src/client/messaging-client.ts';
+import { createAuthority, issueCertificate } from '../../src/dev/certificates.ts';
+import { startRedis } from '../../src/dev/redis.ts';
+import { type ServiceProcess, startService } from '../support/processes.ts';
+import { startOwnPostgres } from '../support/servers.ts';
+import { until } from '../support/until.ts';
+
+export interface Attacked {
+  readonly service: ServiceProcess;
+  readonly ca: Buffer | undefined;
+  /** After a full collection. */
+  residentBytes(): Promise<number>;
+  /** Connections that it closed by itself, by reason, since it started. */
+  closed(): Promise<Readonly<Record<string, number>>>;
+}
+
+export interface AttackStack extends AsyncDisposable {
+  readonly plain: Attacked;
+  readonly secure: Attacked;
+  /** Of one that exists. */
+  readonly messageId: string;
+}
+
+/** Bodies that make a page of 200 messages 300 KB long. */
+const BODY = 'x'.repeat(1_500);
+const MESSAGES = 300;
+const BATCH = 100;
+const WARM_UP_CALLS = 4_000;
+const AT_ONCE = 50;
+
+function attacked(service: ServiceProcess, ca: Buffer | undefined): Attacked {
+  const told = (): readonly string[] => service.output().match(/\{"residentBytes":\d+/g) ?? [];
+  return {
+    service,
+    ca,
+    async residentBytes() {
+      const before = told().length;
+      process.kill(service.pid, 'SIGUSR2');
+      await until('memory is told', () => told().length > before);
+      return Number(told().at(-1)?.split(':')[1]);
+    },
+    async closed() {
+      const text = await (await fetch(`http://127.0.0.1:${service.httpPort}/metrics`)).text();
+      const samples = text.matchAll(/^grpc_connections_closed_total\{reason="(\w+)"\} (\d+)$/gm);
+      return Object.fromEntries([...samples].map(([, reason, closed]) => [reason, Number(closed)]));
+    },
+  };
+}
+
+/** Code is compiled and pools are filled, so that what grows later grows for another reason. */
+async function warmUp({ service, ca }: Attacked): Promise<string> {
+  using client = createMessagingClient(`localhost:${service.grpcPort}`, { deadlineMs: 60_000, ...(ca && { tls: { ca } }) });
+  const message = (index: number) => ({
+    message: { fromAddress: '+14155552671', toAddress: `+1415555${2_000 + (index % 500)}`, body: BODY },
+  });
+  let id = '';
+  for (let first = 0; first < MESSAGES; first += BATCH) {
+    const requests = Array.from({ length: BATCH }, (_, index) => message(first + index));
+    const { responses } = await client.messages.batchSendMessages({ requests });
+    id = responses[0]?.message?.id ?? '';
+  }
+  for (let call = 0; call < WARM_UP_CALLS; call += AT_ONCE) {
+    await Promise.all(Array.from({ length: AT_ONCE }, () => client.messages.getMessage({ id })));
+  }
+  for (let call = 0; call < AT_ONCE; call += 1) await client.messages.listMessages({ pageSize: 200 });
+  return id;
+}
+
+export async function startAttackStack(): Promise<AttackStack> {
+  await using opening = new AsyncDisposableStack();
+  const postgres = opening.use(await startOwnPostgres());
+  const redis = await startRedis();
+  if (redis !== undefined) opening.use(redis);
+  const folder = mkdtempSync(join(tmpdir(), 'messaging-attack-'));
+  chmodSync(folder, 0o755);
+  opening.defer(() => rmSync(folder, { recursive: true, force: true }));
+  const validity = { from: new Date(Date.now() - 60_000), to: new Date(Date.now() + 86_400_000) };
+  const authority = await createAuthority('attack', validity);
+  const { cert, key } = await issueCertificate(authority, 'server', { cn: 'localhost', dns: ['localhost'] }, validity);
+  const [certFile, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')];
+  writeFileSync(certFile, cert);
+  writeFileSync(keyFile, key);
+  const env = {
+    DATABASE_URL: postgres.url,
+    ...(redis === undefined ? {} : { REDIS_HOST: redis.host, REDIS_PORT: String(redis.port), REDIS_COMMAND_TIMEOUT_MS: '1000' }),
+    REQUEST_TIMEOUT_MS: '1000',
+    NODE_OPTIONS: `--expose-gc --import=${join(import.meta.dirname, 'attack-memory.ts')}`,
+  };
+  const tls = { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile };
+  const plain = attacked(opening.use(await startService(env)), undefined);
+  const secure = attacked(opening.use(await startService({ ...env, ...tls })), Buffer.from(authority.cert));
+  const [messageId] = [await warmUp(plain), await warmUp(secure)];
+  const opened = opening.move();
+  return { plain, secure, messageId, [Symbol.asyncDispose]: () => opened.disposeAsync() };
+}
