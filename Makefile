@@ -21,7 +21,7 @@ lock: ## write package-lock.json anew after a change of package.json
 	@node src/dev/complete-lock.ts
 
 .PHONY: peers
-peers: $(INSTALLED) ## install what only the tests use: redis-server, Python's gRPC client, Chromium (Debian, as root)
+peers: $(INSTALLED) ## install what only the tests use: redis-server, Prometheus, Chromium, Python (Debian, as root)
 	@node src/dev/peers.ts
 
 .PHONY: run
@@ -66,6 +66,15 @@ $(IMPORTS): $(INSTALLED) src/dev/proto-imports.ts src/dev/proto-printer.ts
 gen: $(IMPORTS) ## write gen/ from proto/, the API reference included
 	buf generate
 
+.PHONY: dashboards
+dashboards: $(INSTALLED) ## write deploy/grafana/dashboards from src/dev/dashboard-*.ts
+	@node src/dev/dashboards.ts
+
+.PHONY: alerts-test
+alerts-test: peers ## test the rules of deploy/rules with promtool
+	promtool check config deploy/prometheus.yml
+	promtool test rules deploy/rules/tests/*.yml
+
 .PHONY: check
 check: $(IMPORTS) ## every static check
 	biome check --error-on-warnings .
@@ -76,6 +85,7 @@ check: $(IMPORTS) ## every static check
 	buf format --diff --exit-code proto
 	@node src/dev/proto-breaking.ts
 	@node src/dev/gen-drift.ts
+	@node src/dev/dashboards.ts --check
 
 .PHONY: fix
 fix: $(IMPORTS) ## repair what the checks can repair

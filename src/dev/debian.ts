@@ -6,6 +6,9 @@ import { delimiter, join } from 'node:path';
 const updateTimeoutMs = 120_000;
 const installTimeoutMs = 300_000;
 
+/** Packages that start a service of their name. */
+const SERVICES: ReadonlySet<string> = new Set(['redis-server', 'prometheus']);
+
 /** The full path of a program, or undefined. */
 export function findProgram(name: string): string | undefined {
   for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
@@ -31,7 +34,7 @@ function aptGet(timeoutMs: number, ...args: readonly string[]): boolean {
   return status === 0;
 }
 
-/** Says whether all of them are installed now. Debian starts a service it installs; that one is stopped again. */
+/** Says whether all of them are installed now. Debian starts the services it installs; they are stopped again. */
 export function installPackages(names: readonly string[]): boolean {
   if (names.length === 0) return true;
   if (!canInstall()) return false;
@@ -39,10 +42,10 @@ export function installPackages(names: readonly string[]): boolean {
   // An old package list may still do, so the outcome of the installation alone counts.
   aptGet(updateTimeoutMs, 'update');
   if (!aptGet(installTimeoutMs, 'install', '-y', '--no-install-recommends', ...names)) return false;
-  if (names.includes('redis-server')) {
+  for (const service of names.filter((name) => SERVICES.has(name))) {
     for (const [command, ...args] of [
-      ['systemctl', 'disable', '--now', 'redis-server'],
-      ['service', 'redis-server', 'stop'],
+      ['systemctl', 'disable', '--now', service],
+      ['service', service, 'stop'],
     ] as const) {
       spawnSync(command, args, { stdio: 'ignore', timeout: 30_000 });
     }

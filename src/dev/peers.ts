@@ -32,7 +32,21 @@ const peers = [
     isPresent: () => (findProgram('chromium-headless-shell') ?? findProgram('chromium')) !== undefined,
     without: 'the test of the status page in a browser is skipped',
   },
-] as const;
+  {
+    debianPackage: 'prometheus',
+    isPresent: () => findProgram('prometheus') !== undefined && findProgram('promtool') !== undefined,
+    without: 'the tests of dashboards and alerts fail where it could be installed, and are skipped elsewhere',
+  },
+  ...[
+    ['jq', 'jq'],
+    ['psql', 'postgresql-client'],
+    ['curl', 'curl'],
+  ].map(([program = '', debianPackage = '']) => ({
+    debianPackage,
+    isPresent: () => findProgram(program) !== undefined,
+    without: "the tests of the runbook's commands are skipped",
+  })),
+];
 
 const missing = () => peers.filter((peer) => !peer.isPresent());
 

@@ -92,6 +92,12 @@ describe('docker-compose.yml', () => {
     expect(ports).toEqual([config.grpc.port, config.http.port]);
   });
 
+  test('runs a server and a worker that agree on everything else', () => {
+    const worker = compose.services.worker?.environment ?? {};
+    expect([environment.PROCESS_ROLE, worker.PROCESS_ROLE]).toEqual(['server', 'worker']);
+    expect(environment).toMatchObject({ ...worker, PROCESS_ROLE: 'server' });
+  });
+
   test('connects to services that exist, as the user they are created with', () => {
     const { DATABASE_URL, REDIS_HOST, OTEL_EXPORTER_OTLP_ENDPOINT } = environment;
     const { hostname, username, password, pathname } = new URL(String(DATABASE_URL));
@@ -108,11 +114,22 @@ describe('docker-compose.yml', () => {
 });
 
 describe('deploy/', () => {
-  test('lets Prometheus scrape the HTTP port of the service', () => {
-    const { scrape_configs: jobs } = parse(read('deploy/prometheus.yml'));
-    expect(jobs).toMatchObject([
-      { static_configs: [{ targets: [`messaging:${readConfig({ DATABASE_URL: 'postgres://x', AUTH_MODE: 'off' }).http.port}`] }] },
+  test('lets Prometheus scrape the HTTP port of every process, under the name that rules and dashboards know', () => {
+    const { scrape_configs: jobs, rule_files: rules } = parse(read('deploy/prometheus.yml'));
+    const processes = services.filter(([, { build }]) => build !== undefined).map(([name]) => name);
+    const { port } = readConfig({ DATABASE_URL: 'postgres://x', AUTH_MODE: 'off' }).http;
+    expect(jobs).toEqual([{ job_name: 'messaging-service', static_configs: [{ targets: processes.map((name) => `${name}:${port}`) }] }]);
+    expect(rules).toEqual(['rules/*.yml']);
+    expect(compose.services.prometheus?.volumes).toEqual([
+      './deploy/prometheus.yml:/etc/prometheus/prometheus.yml:ro',
+      './deploy/rules:/etc/prometheus/rules:ro',
     ]);
+  });
+
+  test('gives Grafana the dashboards where it looks for them', () => {
+    const { providers } = parse(read('deploy/grafana/provisioning/dashboards/dashboards.yml'));
+    expect(providers).toMatchObject([{ type: 'file', options: { path: '/var/lib/grafana/dashboards' } }]);
+    expect(compose.services.grafana?.volumes).toContain('./deploy/grafana/dashboards:/var/lib/grafana/dashboards:ro');
   });
 
   test('points Grafana at services that exist', () => {
