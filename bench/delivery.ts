@@ -61,7 +61,9 @@ const shared = {
   TWILIO_MAX_PER_SECOND: '100000',
 };
 const server = opened.use(await startService({ ...shared, LOG_LEVEL: 'info', PROCESS_ROLE: 'server' }));
-const client: MessagingClient = opened.use(createMessagingClient(`127.0.0.1:${server.grpcPort}`, { deadlineMs: 60_000, requestIds: false }));
+const client: MessagingClient = opened.use(
+  createMessagingClient(`127.0.0.1:${server.grpcPort}`, { deadlineMs: 60_000, requestIds: false }),
+);
 const startWorker = () => startService({ ...shared, LOG_LEVEL: 'info', PROCESS_ROLE: 'worker' });
 
 let recipients = 0;

@@ -38,7 +38,9 @@ const ALL_APPLIED = MIGRATIONS.map((name) => `applied ${name}\n`).join('');
 
 /** Output of one process that migrates. */
 async function migrateInProcess(url: string): Promise<string> {
-  const { stdout } = await promisify(execFile)(process.execPath, ['src/apply-migrations.ts'], { env: { ...process.env, DATABASE_URL: url } });
+  const { stdout } = await promisify(execFile)(process.execPath, ['src/apply-migrations.ts'], {
+    env: { ...process.env, DATABASE_URL: url },
+  });
   return stdout;
 }
 
