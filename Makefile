@@ -109,6 +109,10 @@ chaos: peers ## prove the cache under faults; SHORT=1 for the form that CI runs
 chaos-delivery: peers ## prove delivery under crashes; SHORT=1 for the form that CI runs
 	@exec node test/chaos/delivery-run.ts
 
+.PHONY: chaos-restarts
+chaos-restarts: peers ## prove that restarts under load cost callers nothing; SHORT=1 for the form that CI runs
+	@exec node test/chaos/restart-run.ts
+
 .PHONY: soak
 soak: peers ## 30 minutes at 60 % of what the stack can do: does it come to hold more? SHORT=1 for the form that CI runs
 	@exec node test/chaos/soak-run.ts

@@ -46,6 +46,11 @@ const peers = [
     isPresent: () => findProgram(program) !== undefined,
     without: "the tests of the runbook's commands are skipped",
   })),
+  {
+    debianPackage: 'protobuf-compiler-grpc',
+    isPresent: () => findProgram('grpc_python_plugin') !== undefined && findProgram('protoc') !== undefined,
+    without: 'the test of the Python example is skipped',
+  },
 ];
 
 const missing = () => peers.filter((peer) => !peer.isPresent());
