@@ -149,6 +149,10 @@ bench-cache: peers ## what the cache costs and saves, as ratios
 bench-delivery: peers ## what delivery costs beside the least it could, as ratios; SHORT=1 for a look
 	@exec node bench/delivery.ts
 
+.PHONY: bench-identity
+bench-identity: peers ## what it costs a cached read that it is asked who calls, as ratios
+	@exec node bench/identity.ts
+
 .PHONY: bench-watchers
 bench-watchers: peers ## what an idle watcher holds, and whether PostgreSQL is asked more for more of them
 	@exec node bench/watchers.ts

@@ -65,8 +65,9 @@ export function createSteps(log: Log): CallSteps {
       const failure = gone ? errorWith('canceled', 'the caller went away') : toConnectError(error, method.input);
       if (call !== undefined) call.code = failure.code;
       const rpc = fullName(method);
-      if (!gone && isBug(error)) log.error({ rpc, err: error }, 'call failed by a bug');
-      else if (error instanceof DomainError && error.cause !== undefined) log.warn({ rpc, reason: error.code, err: error }, 'call failed');
+      if (!gone && isBug(error)) log.error({ rpc, caller: call?.caller, err: error }, 'call failed by a bug');
+      else if (error instanceof DomainError && error.cause !== undefined)
+        log.warn({ rpc, caller: call?.caller, reason: error.code, err: error }, 'call failed');
       return failure;
     },
   };
