@@ -2,6 +2,9 @@
 import type { Server, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 
+/** One after the other is the rule; who sends more without waiting for answers is no client of ours. */
+const MAX_REQUESTS_AT_ONCE = 4;
+
 /** Of `maxConnections` in all; the one that has asked nothing for longest is closed for a new one. */
 export function keepRoom(server: Server, maxConnections: number): void {
   /** Requests under way. */
@@ -27,6 +30,7 @@ export function keepRoom(server: Server, maxConnections: number): void {
       asked.set(socket, requests);
       if (requests === 0) idle.add(socket);
       else idle.delete(socket);
+      if (requests > MAX_REQUESTS_AT_ONCE) socket.destroy();
     };
     change(1);
     response.once('close', () => change(-1));

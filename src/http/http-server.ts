@@ -94,10 +94,17 @@ function routes(options: HttpServerOptions): ReadonlyMap<string, GetRoute> {
       return json(503, { status: 'not ready', dependencies: [] });
     }
   };
+  let scraping: ReturnType<HttpServerOptions['metrics']> | undefined;
+  const metrics = async (): Promise<Answer> => {
+    scraping ??= within(options.metrics(), timeoutMs).finally(() => {
+      scraping = undefined;
+    });
+    return { status: 200, ...(await scraping) };
+  };
   return new Map<string, GetRoute>([
     ['/healthz', async () => json(200, { status: 'alive' })],
     ['/readyz', readyz],
-    ['/metrics', async () => ({ status: 200, ...(await within(options.metrics(), timeoutMs)) })],
+    ['/metrics', metrics],
     ...(options.gets ?? []),
   ]);
 }
@@ -137,6 +144,8 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     return await route(request);
   };
   const server = createServer(LIMITS, (request, response) => {
+    // What a connection sent behind the request that it was closed for.
+    if (request.socket.destroyed) return;
     answerTo(request)
       .catch(() => json(500, { error: 'internal error' }))
       .then((answer) => {

@@ -20,7 +20,7 @@ export interface ConnectionGuard {
   /** undefined: it was closed in the meantime. */
   began(session: ServerHttp2Session): Connection | undefined;
   called(call: Call): void;
-  /** A call is over; without an answer its caller went away before. */
+  /** A call is over. */
   ended(call: Call): void;
   /** The request of a call did not arrive in time. */
   requestWasSlow(call: Call): void;
@@ -90,7 +90,8 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
 
   function forget(connection: Connection): void {
     connection.isClosed = true;
-    connections.delete(connection.key);
+    // The peer may have connected again from the same port.
+    if (connections.get(connection.key) === connection) connections.delete(connection.key);
     unused.delete(connection);
     connection.peer.connections.delete(connection);
   }
@@ -144,9 +145,8 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     const { hasPreface, hasCalled, session, openedMs, holding } = connection;
     if (!hasPreface && session !== undefined && now - openedMs > PREFACE_TIMEOUT_MS) close(connection, 'no_preface');
     if (!hasCalled && now - openedMs > FIRST_CALL_TIMEOUT_MS) close(connection, 'unused');
-    const past = connection.lookBack(now);
-    if (past?.isNoise) close(connection, 'noise');
-    if (past?.hasMoved === false && holding.bytes > MAX_STALLED_BYTES) close(connection, 'stalled');
+    if (connection.isNoise(now)) close(connection, 'noise');
+    if (connection.isStill(now) && holding.bytes > MAX_STALLED_BYTES) close(connection, 'stalled');
   }
 
   /** Closes those that weigh the most until no more is held than may be. */
@@ -196,6 +196,11 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
   const timer = setInterval(sweep, SWEEP_MS).unref();
   return {
     admits(socket) {
+      // It has gone already.
+      if (socket.remotePort === undefined) {
+        socket.destroy();
+        return false;
+      }
       const now = nowMs();
       const peer = peerOf(socket);
       const refusal = refusalOf(peer, now);
@@ -221,8 +226,8 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
       connection.session = session;
       session.on('ping', () => connection.ping(nowMs()) && close(connection, 'pings'));
       session.on('remoteSettings', () => connection.settings(nowMs()) && close(connection, 'settings'));
-      // Others are of the network.
-      session.on('error', ({ code = '' }: NodeJS.ErrnoException) => code.startsWith('ERR_HTTP2') && close(connection, 'protocol'));
+      // Others are of the network, or the peer's own.
+      session.on('error', ({ code }: NodeJS.ErrnoException) => code === 'ERR_HTTP2_ERROR' && close(connection, 'protocol'));
       return connection;
     },
     called({ connection, openedMs }) {
@@ -233,13 +238,16 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
       }
       if (running.size - sweptCalls > SWEEP_CALLS) sweep();
     },
-    ended({ connection, told, openedMs }) {
-      const isAnswered = told !== undefined;
+    ended({ connection, code, openedMs }) {
+      // No handler, and no rule of the contract, has had a say.
+      const isAnswered = code !== undefined;
+      // What ends with its connection says nothing.
+      if (connection.isClosed) return;
       const { peer } = connection;
-      if (connection.ended(isAnswered)) close(connection, 'cancels');
+      if (connection.ended(isAnswered)) close(connection, 'wasted');
       // Reading the clock for every call would cost more than the rest; it ended not long ago.
       if (!peer.ended(isAnswered, openedMs)) return;
-      for (const each of [...peer.connections]) if (each.endings.exceed(0)) close(each, 'cancels');
+      for (const each of [...peer.connections]) if (each.endings.exceed(0)) close(each, 'wasted');
     },
     requestWasSlow({ connection }) {
       connection.slowRequests += 1;

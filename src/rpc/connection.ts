@@ -25,13 +25,16 @@ const PING_FRAME_BYTES = 17;
 /** An answer is never shorter. */
 const BYTES_OF_AN_ANSWER = 32;
 
-/** Calls that a connection may cancel before they are answered, ever, and per call that was answered: hedging cancels one of two. */
-const FREE_CANCELS = 1_500;
-const CANCELS_PER_ANSWER = 4;
+/**
+ * Calls of a connection that come to nothing, ever, and per call that does not: taken back before they are answered, or refused before a
+ * handler sees them. Hedging takes back one of two.
+ */
+const FREE_WASTED = 1_500;
+const WASTED_PER_ANSWER = 4;
 /** The same for all connections of an address, per LEDGER_MS. */
-const FREE_CANCELS_OF_ADDRESS = 3_000;
+const FREE_WASTED_OF_ADDRESS = 3_000;
 
-/** Bytes of a second in which no call began and none was under way: frames that are no calls. */
+/** Bytes of a quarter of a second in which no call began and none was arriving: frames that are no calls. */
 const NOISE_BYTES = 262_144;
 /** What a connection moves in a second at least while it holds more than it may for long. */
 const MOVING_BYTES = 65_536;
@@ -46,13 +49,13 @@ export interface Holding {
   bytes: number;
 }
 
-/** Calls that were told how they ended, and calls whose caller went away before. */
+/** Calls that a handler answered, and calls that came to nothing. */
 class Endings {
   answered = 0;
-  canceled = 0;
+  wasted = 0;
 
   exceed(free: number): boolean {
-    return this.canceled > free + CANCELS_PER_ANSWER * this.answered;
+    return this.wasted > free + WASTED_PER_ANSWER * this.answered;
   }
 }
 
@@ -70,15 +73,15 @@ export class Peer {
     this.address = address;
   }
 
-  /** Returns whether its connections cancel too much, together. */
+  /** Returns whether its connections waste too much, together. */
   ended(isAnswered: boolean, nowMs: number): boolean {
     if (nowMs - this.#ledgerMs > LEDGER_MS) {
       this.#ledgerMs = nowMs;
       this.#endings = new Endings();
     }
     if (isAnswered) this.#endings.answered += 1;
-    else this.#endings.canceled += 1;
-    return !isAnswered && this.#endings.exceed(FREE_CANCELS_OF_ADDRESS);
+    else this.#endings.wasted += 1;
+    return !isAnswered && this.#endings.exceed(FREE_WASTED_OF_ADDRESS);
   }
 }
 
@@ -104,6 +107,7 @@ export class Connection {
   #writtenBefore = 0;
   #lookedMs: number;
   #readBytes = 0;
+  #heardMs: number;
   #movedBytes = 0;
 
   constructor(socket: PeerSocket, peer: Peer, nowMs: number) {
@@ -114,6 +118,7 @@ export class Connection {
     this.lastCallMs = nowMs;
     this.#ledgerMs = nowMs;
     this.#lookedMs = nowMs;
+    this.#heardMs = nowMs;
   }
 
   /** Returns whether it was one too many. */
@@ -133,11 +138,11 @@ export class Connection {
     return this.#settings > FREE_SETTINGS;
   }
 
-  /** Returns whether it cancels too much. */
+  /** Returns whether it wastes too much. */
   ended(isAnswered: boolean): boolean {
     if (isAnswered) this.endings.answered += 1;
-    else this.endings.canceled += 1;
-    return !isAnswered && this.endings.exceed(FREE_CANCELS);
+    else this.endings.wasted += 1;
+    return !isAnswered && this.endings.exceed(FREE_WASTED);
   }
 
   #renew(nowMs: number): void {
@@ -148,15 +153,23 @@ export class Connection {
     this.#writtenBefore = this.socket.bytesWritten;
   }
 
-  /** What it did in the second before, asked again and again; undefined: that is not over. */
-  lookBack(nowMs: number): { readonly isNoise: boolean; readonly hasMoved: boolean } | undefined {
-    if (nowMs - this.#lookedMs < LOOK_BACK_MS) return undefined;
-    const { bytesRead, bytesWritten } = this.socket;
-    const isNoise = bytesRead - this.#readBytes > NOISE_BYTES && this.lastCallMs < this.#lookedMs && this.holding.unfinished === 0;
-    const hasMoved = bytesRead + bytesWritten - this.#movedBytes >= MOVING_BYTES;
-    this.#lookedMs = nowMs;
+  /** Whether it sent much since it was asked last, and nothing of a call. */
+  isNoise(nowMs: number): boolean {
+    const { bytesRead } = this.socket;
+    const isMuch = bytesRead - this.#readBytes > NOISE_BYTES;
+    const isCalling = this.lastCallMs >= this.#heardMs || this.holding.unfinished > 0;
+    this.#heardMs = nowMs;
     this.#readBytes = bytesRead;
+    return isMuch && !isCalling;
+  }
+
+  /** Whether it moved nothing to speak of in the second before; false, too, while that is not over. */
+  isStill(nowMs: number): boolean {
+    if (nowMs - this.#lookedMs < LOOK_BACK_MS) return false;
+    const { bytesRead, bytesWritten } = this.socket;
+    const movedBytes = bytesRead + bytesWritten - this.#movedBytes;
+    this.#lookedMs = nowMs;
     this.#movedBytes = bytesRead + bytesWritten;
-    return { isNoise, hasMoved };
+    return movedBytes < MOVING_BYTES;
   }
 }

@@ -9,7 +9,7 @@ const CONNECTION_CLOSE_REASONS = [
   'unused',
   'no_preface',
   'suspect',
-  'cancels',
+  'wasted',
   'pings',
   'settings',
   'noise',

@@ -6,6 +6,8 @@ import { encodeFrame, FLAG, PREFACE, TYPE } from '../support/http2-frames.ts';
 
 const HEAD_BYTES = 9;
 const CONNECT_TIMEOUT_MS = 5_000;
+/** Attackers have addresses of their own, another one in each attack: what was held against one attack is not held against the next. */
+export const ATTACKER_ADDRESS = process.env['ATTACK_ADDRESS'] ?? '127.0.0.2';
 
 /** What the attackers of one attack saw, all together. */
 export interface Seen {
@@ -49,13 +51,15 @@ export interface AttackConnectionOptions {
 export class AttackConnection {
   readonly #socket: Socket;
   readonly #seen: Seen;
+  readonly #isSilent: boolean;
   #unread = Buffer.alloc(0);
   isOpen = true;
   readonly closed: Promise<void>;
 
-  private constructor(socket: Socket, seen: Seen, deaf: boolean) {
+  private constructor(socket: Socket, seen: Seen, { deaf = false, settings }: AttackConnectionOptions) {
     this.#socket = socket;
     this.#seen = seen;
+    this.#isSilent = settings === undefined;
     this.closed = new Promise((resolve) => {
       socket.once('close', () => {
         this.isOpen = false;
@@ -66,12 +70,9 @@ export class AttackConnection {
   }
 
   /** undefined: it was not let in. */
-  static async open(
-    { port, secure = false, settings, deaf = false }: AttackConnectionOptions,
-    seen: Seen,
-  ): Promise<AttackConnection | undefined> {
-    // Attackers have an address of their own: one that everybody comes from has a limit too.
-    const from = { port, host: '127.0.0.1', localAddress: '127.0.0.2' };
+  static async open(options: AttackConnectionOptions, seen: Seen): Promise<AttackConnection | undefined> {
+    const { port, secure = false, settings } = options;
+    const from = { port, host: '127.0.0.1', localAddress: ATTACKER_ADDRESS };
     seen.connected += 1;
     const socket = secure ? connectTls({ ...from, ALPNProtocols: ['h2'], rejectUnauthorized: false }) : connect(from);
     socket.on('error', () => undefined);
@@ -88,14 +89,18 @@ export class AttackConnection {
       socket.destroy();
       return undefined;
     }
-    const connection = new AttackConnection(socket, seen, deaf);
+    const connection = new AttackConnection(socket, seen, options);
     if (settings !== undefined) await connection.write(Buffer.concat([Buffer.from(PREFACE), encodeFrame(TYPE.settings, 0, 0, settings)]));
     return connection;
   }
 
   /** Resolves when the server takes more, or is gone. */
   async write(bytes: Uint8Array): Promise<void> {
-    if (!this.isOpen || this.#socket.write(bytes)) return;
+    if (!this.isOpen) return;
+    const hasRoom = this.#socket.write(bytes);
+    // Whoever always has room would never hear that it is to stop.
+    await new Promise(setImmediate);
+    if (hasRoom) return;
     await Promise.race([once(this.#socket, 'drain').catch(() => undefined), this.closed]);
   }
 
@@ -112,7 +117,7 @@ export class AttackConnection {
   }
 
   #read(type: number, flags: number, payload: Buffer): void {
-    if (type === TYPE.settings && (flags & FLAG.acknowledged) === 0) {
+    if (!this.#isSilent && type === TYPE.settings && (flags & FLAG.acknowledged) === 0) {
       this.#socket.write(encodeFrame(TYPE.settings, FLAG.acknowledged, 0, Buffer.alloc(0)));
     }
     if (type === TYPE.reset) count(this.#seen.resets, codeName(payload.readUInt32BE()));

@@ -11,5 +11,6 @@ process.once('SIGTERM', () => {
   console.log(JSON.stringify(seen));
   process.exit();
 });
+const attacking = attack.run(target, seen, stop.signal);
 console.log('attacking');
-await attack.run(target, seen, stop.signal);
+await attacking;

@@ -11,6 +11,8 @@ import { type Attack, attacks } from './attacks.ts';
 
 const MOST_GROWTH_MB = 20;
 const MEGABYTE = 1_000_000;
+/** The honest client has 1. */
+const FIRST_ADDRESS = 2;
 const SHORT = process.env['SHORT'] === '1';
 const ATTACK_MS = SHORT ? 1_500 : 12_000;
 
@@ -47,7 +49,7 @@ async function startAttackers(attack: Attack, { plain, secure }: AttackStack, ht
     command: process.execPath,
     args: [join(import.meta.dirname, 'attack-process.ts'), attack.name],
     stopSignal: 'SIGTERM',
-    env: { ...process.env, ATTACK_TARGET: JSON.stringify(target) },
+    env: { ...process.env, ATTACK_TARGET: JSON.stringify(target), ATTACK_ADDRESS: `127.0.0.${FIRST_ADDRESS + attacks.indexOf(attack)}` },
     onOutput: (text) => {
       output += text;
     },
@@ -75,7 +77,7 @@ async function withstand(attack: Attack, stack: AttackStack): Promise<Line> {
   const closedNow = await attacked.closed();
   const closed = Object.fromEntries(Object.entries(closedNow).map(([reason, count]) => [reason, count - (before.closed[reason] ?? 0)]));
   const growthMb = (bytes - before.bytes) / MEGABYTE;
-  const happened = happenedText(seen, closed);
+  const happened = happenedText(seen, closed) || (attack.harmless ?? '');
   const problems = [
     ...new Set(failures),
     ...(growthMb < MOST_GROWTH_MB ? [] : [`it holds ${growthMb.toFixed(0)} MB more`]),

@@ -87,7 +87,7 @@ export async function startAttackStack(): Promise<AttackStack> {
   const env = {
     DATABASE_URL: postgres.url,
     ...(redis === undefined ? {} : { REDIS_HOST: redis.host, REDIS_PORT: String(redis.port), REDIS_COMMAND_TIMEOUT_MS: '1000' }),
-    REQUEST_TIMEOUT_MS: '1000',
+    REQUEST_TIMEOUT_MS: '500',
     NODE_OPTIONS: `--expose-gc --import=${join(import.meta.dirname, 'attack-memory.ts')}`,
   };
   const tls = { TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile };

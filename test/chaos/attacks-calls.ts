@@ -1,5 +1,6 @@
 /** Attacks made of whole calls, by a client that keeps the protocol. */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, type OutgoingHttpHeaders } from 'node:http2';
+import { connect as connectTcp } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { create, type DescMethod, type DescService, toBinary } from '@bufbuild/protobuf';
 import { CacheService } from '../../gen/messaging/v1/cache_service_pb.js';
@@ -8,7 +9,7 @@ import { ListMessagesRequestSchema, MessageService, WatchMessagesRequestSchema }
 import { ProviderEventService } from '../../gen/messaging/v1/provider_event_service_pb.js';
 import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
 import { seededRandom } from '../support/seeded-random.ts';
-import { count, type Seen, type Target } from './attack-connection.ts';
+import { ATTACKER_ADDRESS, count, type Seen, type Target } from './attack-connection.ts';
 import type { Attack } from './attacks.ts';
 
 const REST_MS = 50;
@@ -68,7 +69,10 @@ async function callers(
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
   const one = async (): Promise<void> => {
     while (!signal.aborted) {
-      const session = connect(`http://127.0.0.1:${grpcPort}`, { settings });
+      const session = connect(`http://127.0.0.1:${grpcPort}`, {
+        settings,
+        createConnection: () => connectTcp({ port: grpcPort, host: '127.0.0.1', localAddress: ATTACKER_ADDRESS }),
+      });
       const closed = new Promise<void>((resolve) => session.once('close', resolve));
       session.on('error', () => undefined).on('goaway', (code) => count(seen.goAways, String(code)));
       seen.connected += 1;
@@ -85,7 +89,7 @@ async function callers(
   await Promise.all(Array.from({ length: connections }, one));
 }
 
-const BOMB = framed(gzipSync(Buffer.alloc(1_000_000_000)), 1);
+const bomb = (): Buffer => framed(gzipSync(Buffer.alloc(1_000_000_000)), 1);
 const GZIP = { 'grpc-encoding': 'gzip' };
 const atOnce = (calls: number, make: () => Promise<void>): Promise<unknown> => Promise.all(Array.from({ length: calls }, make));
 
@@ -104,8 +108,12 @@ function randomBytes(): Buffer {
 export const callAttacks: readonly Attack[] = [
   {
     name: 'gzip bombs of 1 GB',
-    run: (target, seen, signal) =>
-      callers(5, target, seen, signal, {}, ({ call }) => atOnce(2, () => call(pathOf(MessageService.method.sendMessage), BOMB, GZIP))),
+    run: (target, seen, signal) => {
+      const body = bomb();
+      return callers(5, target, seen, signal, {}, ({ call }) =>
+        atOnce(2, () => call(pathOf(MessageService.method.sendMessage), body, GZIP)),
+      );
+    },
   },
   {
     name: 'random protobuf on every method',
@@ -118,11 +126,12 @@ export const callAttacks: readonly Attack[] = [
     name: 'long lists that nobody reads',
     run: (target, seen, signal) =>
       callers(5, target, seen, signal, { initialWindowSize: 0 }, ({ call }) =>
-        atOnce(1_000, () => call(pathOf(MessageService.method.listMessages), list, LONG, true)),
+        atOnce(20, () => call(pathOf(MessageService.method.listMessages), list, LONG, true)),
       ),
   },
   {
     name: 'watches that nobody reads',
+    harmless: 'one item is held for each, for 60 s at most',
     run: (target, seen, signal) =>
       callers(5, target, seen, signal, { initialWindowSize: 0 }, ({ call }) =>
         atOnce(1_000, () => call(pathOf(MessageService.method.watchMessages), watch, {}, true)),

@@ -1,6 +1,6 @@
 /** Attacks made of connections. */
 import { connect } from 'node:net';
-import { type AttackConnectionOptions, hammer, type Seen, type Target } from './attack-connection.ts';
+import { ATTACKER_ADDRESS, type AttackConnectionOptions, hammer, type Seen, type Target } from './attack-connection.ts';
 import type { Attack } from './attacks.ts';
 
 /** More than there is room for before their first call. */
@@ -35,9 +35,10 @@ export const connectionAttacks: readonly Attack[] = [
   { name: 'more connections than an address may have', run: crowd },
   {
     name: 'connections opened and closed',
+    harmless: 'nothing is left of them',
     run: ({ grpcPort }, seen, signal) =>
       hammer(20, seen, signal, async () => {
-        const socket = connect({ port: grpcPort, host: '127.0.0.1', localAddress: '127.0.0.2' });
+        const socket = connect({ port: grpcPort, host: '127.0.0.1', localAddress: ATTACKER_ADDRESS });
         await new Promise<void>((resolve) => socket.once('connect', resolve).once('error', () => resolve()));
         seen.connected += 1;
         socket.resetAndDestroy();

@@ -1,7 +1,6 @@
 /** Attacks on the port of probes, metrics and webhooks. */
 import { connect, type Socket } from 'node:net';
-import type { Seen, Target } from './attack-connection.ts';
-import { count } from './attack-connection.ts';
+import { ATTACKER_ADDRESS, count, type Seen, type Target } from './attack-connection.ts';
 import type { Attack } from './attacks.ts';
 
 const REST_MS = 50;
@@ -18,7 +17,7 @@ async function posters(
   const stopped = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
   const one = async (): Promise<void> => {
     while (!signal.aborted) {
-      const socket = connect({ port: httpPort, host: '127.0.0.1', localAddress: '127.0.0.2' });
+      const socket = connect({ port: httpPort, host: '127.0.0.1', localAddress: ATTACKER_ADDRESS });
       socket.on('error', () => undefined);
       const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
       socket.on('data', (chunk: Buffer) => {

@@ -10,6 +10,8 @@ export interface Attack {
   readonly name: string;
   /** At the port that speaks TLS. */
   readonly secure?: boolean;
+  /** Why it does no harm though nothing happens to it. */
+  readonly harmless?: string;
   /** Goes on until it is told to stop; never rejects. */
   run(target: Target, seen: Seen, signal: AbortSignal): Promise<void>;
 }

@@ -85,7 +85,7 @@ it.each([
   ['SETTINGS', 'settings', many(1_000, () => encodeFrame(TYPE.settings, 0, 0, NOTHING))],
   [
     'calls that are taken back',
-    'cancels',
+    'wasted',
     many(5_000, (id) => Buffer.concat([headers(id), encodeFrame(TYPE.reset, 0, id, uint32(CANCEL))])),
   ],
 ])('too many %s', async (_, reason, bytes) => {

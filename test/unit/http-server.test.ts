@@ -146,6 +146,11 @@ describe('the HTTP server', () => {
     expect((await get('/healthz')).status).toBe(200);
   });
 
+  test('ends a connection that asks many things without waiting for answers', async () => {
+    const answers = await raw('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n'.repeat(100));
+    expect(answers.split('alive').length).toBeLessThan(10);
+  });
+
   test('closes no connection whose request it has not answered yet', async () => {
     const asked = Promise.withResolvers<void>();
     const answer = Promise.withResolvers<readonly Dependency[]>();
