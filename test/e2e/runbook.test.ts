@@ -2,8 +2,9 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import pg from 'pg';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { canInstall, findProgram } from '../../src/dev/debian.ts';
+import { patiently } from '../support/cached-service.ts';
 import { startDelivering } from '../support/delivering-service.ts';
 import { blocks } from '../support/runbook.ts';
 import { scrape } from '../support/scrape.ts';
@@ -28,20 +29,20 @@ describe.skipIf(redis === null || (PROGRAMS.length > 0 && !canInstall()))('the r
     sql = opened.adopt(new pg.Client({ connectionString: on.databaseUrl }), (client) => client.end());
     await sql.connect();
     const { httpPort, grpcPort } = on.service;
-    await expect.poll(async () => (await scrape(on.service)).sum('cache_trusted'), { timeout: 30_000 }).toBe(1);
+    await vi.waitFor(async () => expect((await scrape(on.service)).sum('cache_trusted')).toBe(1), patiently);
     const addresses = { HTTP: `http://127.0.0.1:${httpPort}`, GRPC: `http://127.0.0.1:${grpcPort}`, DATABASE_URL: on.databaseUrl };
     environment = { ...process.env, ...env, ...addresses };
   });
   afterAll(() => opened.disposeAsync());
 
-  it.each(runs.filter(({ language }) => language === 'sh'))('$section: these commands work: $text', async ({ text }) => {
+  it.each(runs.filter(({ language }) => language === 'sh'))('$section: these commands work: $begins', async ({ text }) => {
     expect(PROGRAMS, 'missing; see `make peers`').toEqual([]);
     const script = ['set -eo pipefail', ...setup, text].join('\n');
     const { stdout } = await promisify(execFile)('bash', ['-c', script], { env: environment });
     expect(stdout.trim()).not.toBe('');
   });
 
-  it.each(runs.filter(({ language }) => language === 'sql'))('$section: this statement can be asked: $text', async ({ text }) => {
+  it.each(runs.filter(({ language }) => language === 'sql'))('$section: this statement can be asked: $begins', async ({ text }) => {
     const { fields } = await sql.query(text);
     expect(fields.length).toBeGreaterThan(0);
   });

@@ -8,6 +8,8 @@ export interface RunbookBlock {
   /** `setup`: comes before all others. `runs`: does no harm and ends. Empty: for readers alone, such as one with an id of theirs. */
   readonly kind: string;
   readonly text: string;
+  /** Its first line, for titles. */
+  readonly begins: string;
   /** The heading that it is below. */
   readonly section: string;
 }
@@ -42,7 +44,7 @@ export function sectionsOf(chapter: string): readonly string[] {
 export const blocks: readonly RunbookBlock[] = [...runbook.matchAll(/^```(\w+) ?(\w*)\n([\s\S]*?)^```$/gm)].map((match) => {
   const [, language = '', kind = '', text = ''] = match;
   const [section = ''] = [...runbook.slice(0, match.index).matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => heading).slice(-1);
-  return { language, kind, text, section };
+  return { language, kind, text, begins: text.split('\n')[0] ?? '', section };
 });
 
 /** Of links to places in this file, without `#`; and of links to other files. */
