@@ -86,6 +86,7 @@ check: $(IMPORTS) ## every static check
 	@node src/dev/proto-breaking.ts
 	@node src/dev/gen-drift.ts
 	@node src/dev/dashboards.ts --check
+	@node src/dev/supply-chain.ts
 
 .PHONY: fix
 fix: $(IMPORTS) ## repair what the checks can repair
@@ -164,6 +165,20 @@ client: $(INSTALLED) ## build and pack the client package into dist/
 .PHONY: protos
 protos: $(IMPORTS) ## pack the .proto files for other languages, and the descriptor set for grpcurl, into dist/
 	@node src/dev/proto-bundle.ts
+
+.PHONY: sbom
+sbom: $(INSTALLED) ## write what the image contains, as CycloneDX and SPDX, into dist/
+	@mkdir -p dist
+	npm sbom --omit=dev --sbom-type=application --sbom-format=cyclonedx > dist/sbom.cdx.json
+	npm sbom --omit=dev --sbom-type=application --sbom-format=spdx > dist/sbom.spdx.json
+
+.PHONY: licences
+licences: $(INSTALLED) ## list the packages by licence; make check refuses others than src/dev/licences.ts allows
+	@node src/dev/supply-chain.ts licences
+
+.PHONY: pin-image
+pin-image: $(INSTALLED) ## write the digest of the base image into the Dockerfile
+	@node src/dev/pin-image.ts
 
 .PHONY: clean
 clean: ## remove data, caches and what was built; node_modules stays
