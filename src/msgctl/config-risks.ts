@@ -24,6 +24,16 @@ const RULES: readonly Rule[] = [
     risk: 'off: whoever reaches the port may do everything, in no name',
   },
   {
+    variable: 'AUTH_CERT_ROLES',
+    applies: ({ auth }) => auth?.certificates?.roles.some(({ name, role }) => name === '*' && role !== 'caller') === true,
+    risk: '*: every certificate of the authority may do what operators or gateways may',
+  },
+  {
+    variable: 'RATE_LIMITS',
+    applies: (config) => answersCalls(config) && config.rateLimits.length === 0,
+    risk: 'none: one caller in a loop takes the service from the others',
+  },
+  {
     variable: 'TLS_CERT_FILE',
     applies: (config) => answersCalls(config) && config.grpc.tls === undefined,
     risk: 'calls come in cleartext: whoever can listen on the network reads every message',

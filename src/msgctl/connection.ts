@@ -30,7 +30,7 @@ export function connectionOf(args: Arguments): Connection {
   const deadlineMs = args.integer('timeout-ms', 1, 3_600_000);
   const client = createMessagingClient(address, {
     ...(args.flag('tls') || Object.keys(tls).length > 0 ? { tls } : {}),
-    ...(token === undefined ? {} : { metadata: { authorization: `Bearer ${token}` } }),
+    ...(token === undefined ? {} : { token }),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
   });
   return { address, client };

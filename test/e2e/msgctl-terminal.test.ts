@@ -101,6 +101,7 @@ describe('the environment of the service', () => {
     const { code, stdout } = await msgctl(['config', 'check'], risky);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^AUTH_MODE +off: whoever reaches the port may do everything/m);
+    expect(stdout).toMatch(/^RATE_LIMITS +none:/m);
     expect(stdout).toMatch(/^DATABASE_URL +the user is the superuser/m);
     expect(stdout).toMatch(/^LOG_LEVEL +a line for every cache operation/m);
     expect(stdout).not.toContain('secret');

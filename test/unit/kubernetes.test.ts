@@ -122,6 +122,8 @@ describe('pods', () => {
     }
   });
 
+  it('ask who calls', () => expect(config.auth?.tokens).toBeDefined());
+
   it('are given the time that they take to stop', () => {
     for (const { manifest } of deployments) {
       const { terminationGracePeriodSeconds } = manifest.spec.template.spec as PodSpec;
@@ -204,8 +206,10 @@ it('with TLS, servers read the certificate from where it is mounted, and are ask
   const { containers, volumes } = patch.spec.template.spec;
   const [{ env, volumeMounts, readinessProbe }] = containers;
   const names = env.map(({ name }: { name: string }) => name);
-  expect(names).toEqual(['TLS_CERT_FILE', 'TLS_KEY_FILE']);
-  for (const { value } of env) expect(value.startsWith(`${volumeMounts[0].mountPath}/`)).toBe(true);
+  expect(names).toEqual(['TLS_CERT_FILE', 'TLS_KEY_FILE', 'TLS_CLIENT_CA_FILE', 'AUTH_CERT_ROLES']);
+  const own = Object.fromEntries(env.map(({ name, value }: { name: string; value: string }) => [name, value]));
+  expect(readConfig({ ...settings, ...own, DATABASE_URL: 'postgres://x' }).auth?.certificates).toBeDefined();
+  for (const { value } of env.slice(0, 3)) expect(value.startsWith(`${volumeMounts[0].mountPath}/`)).toBe(true);
   expect(volumes[0].name).toBe(volumeMounts[0].name);
   expect(readinessProbe).toEqual({ grpc: null, httpGet: { path: '/readyz', port: 'http' } });
   expect(parse(readFileSync(`${folder}/tls/kustomization.yaml`, 'utf8'))).toMatchObject({
