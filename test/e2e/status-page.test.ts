@@ -93,6 +93,7 @@ describe.skipIf(chromium === undefined)('the status page', () => {
     expect(await textOf('about')).toContain('role all');
     await until('it is ready', async () => (await textOf('state')) === '✓ Ready');
     const before = await textOf('tile-calls');
+    await page.evaluate('window.shifts.length = 0');
     await until('more calls per second are shown', async () => {
       await world.traffic();
       return (await textOf('tile-calls')) !== before;
