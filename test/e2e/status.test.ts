@@ -52,21 +52,26 @@ describe('the status page', () => {
   });
 
   it('shows rates, reads, dependencies, breakers, queue and process', async () => {
-    await until('the cache is trusted', async () => inject('redis') === null || (await world.snapshot()).cache.trusted);
-    await world.traffic();
-    const { about, state, dependencies, breakers, rates, cache, queue, process, history } = await world.snapshot();
-    expect(about).toMatchObject({ role: 'all', version: expect.stringMatching(/^\d+\.\d+\.\d+/) });
-    expect(about.uptimeMs).toBeGreaterThan(0);
-    expect(state).toBe('ready');
-    expect(dependencies?.map(({ name }) => name)).toEqual(['postgresql', 'redis', 'twilio', 'sendgrid']);
-    expect(breakers.map(({ name }) => name)).toEqual(['redis', 'twilio', 'sendgrid']);
-    const read = rates.methods.find(({ method }) => method === 'GetMessage');
-    expect(read).toMatchObject({ calls: 9, failedShare: 0, refusedShare: 1 / 9, p99Ms: expect.any(Number) });
-    if (inject('redis') !== null) expect([rates.reads.redis > 0, cache.on, cache.outbox !== null]).toEqual([true, true, true]);
-    expect(queue?.map(({ provider }) => provider)).toEqual(['twilio', 'sendgrid']);
-    expect(process.memoryBytes).toBeGreaterThan(0);
-    expect(process.pool.idle).toBeGreaterThan(0);
-    expect(history.stepMs).toBe(5_000);
+    // Of a machine that is busy a part may come too late for one snapshot, or Redis for one read.
+    await vi.waitFor(async () => {
+      await world.traffic();
+      const { about, state, dependencies, breakers, rates, cache, queue, process, history } = await world.snapshot();
+      expect(about).toMatchObject({ role: 'all', version: expect.stringMatching(/^\d+\.\d+\.\d+/) });
+      expect(about.uptimeMs).toBeGreaterThan(0);
+      expect(state).toBe('ready');
+      expect(dependencies?.map(({ name }) => name)).toEqual(['postgresql', 'redis', 'twilio', 'sendgrid']);
+      expect(breakers.map(({ name }) => name)).toEqual(['redis', 'twilio', 'sendgrid']);
+      // One of nine finds nothing.
+      const read = rates.methods.find(({ method }) => method === 'GetMessage');
+      expect(read).toMatchObject({ failedShare: 0, refusedShare: expect.closeTo(1 / 9), p99Ms: expect.any(Number) });
+      expect(read?.calls).toBeGreaterThanOrEqual(9);
+      const isCached = inject('redis') !== null;
+      expect([cache.on, cache.trusted, cache.outbox !== null, rates.reads.redis > 0]).toEqual(Array(4).fill(isCached));
+      expect(queue?.map(({ provider }) => provider)).toEqual(['twilio', 'sendgrid']);
+      expect(process.memoryBytes).toBeGreaterThan(0);
+      expect(process.pool.idle).toBeGreaterThan(0);
+      expect(history.stepMs).toBe(5_000);
+    }, patiently);
   });
 
   it('shows the configuration without its secrets and addresses', async () => {
