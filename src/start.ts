@@ -1,6 +1,6 @@
 /**
- * How the service is started: src/main.ts under Node's permission model, with the least that it needs. It may read the program itself and
- * the files that the environment names; it may write no file, start no process or thread, and load no native code.
+ * How the service is started: src/main.ts under Node's permission model, with the least that it needs. It may read the program itself, what
+ * Linux tells of the process, and the files that the environment names; it may write no file, start no process or thread, and load no native code.
  */
 import { isAbsolute, join, resolve } from 'node:path';
 
@@ -8,6 +8,9 @@ type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where the program is: src, gen and node_modules. */
 const programFolder = join(import.meta.dirname, '..');
+
+/** Where Linux tells a process about itself, for the metrics of its memory and files. */
+const OWN_FIGURES = ['/proc/self/status', '/proc/self/limits', '/proc/self/fd'];
 
 /** PostgreSQL's driver reads the files that these parameters of the connection string name. */
 const DATABASE_FILES = ['sslcert', 'sslkey', 'sslrootcert'];
@@ -25,7 +28,7 @@ function databaseFiles({ DATABASE_URL: url = '' }: Environment): readonly string
 export function permissionArguments(environment: Environment): readonly string[] {
   const named = Object.entries(environment).flatMap(([name, value = '']) => (NAMES_A_FILE.test(name) && value !== '' ? [value] : []));
   const files = [...named, ...databaseFiles(environment)].map((path) => (isAbsolute(path) ? path : resolve(path)));
-  return ['--permission', ...[programFolder, ...new Set(files)].map((path) => `--allow-fs-read=${path}`)];
+  return ['--permission', ...[programFolder, ...OWN_FIGURES, ...new Set(files)].map((path) => `--allow-fs-read=${path}`)];
 }
 
 /** Becomes the service, in this process; `main`: another program of this folder in its place. */

@@ -6,8 +6,25 @@ import { expect, it } from 'vitest';
 import { permissionArguments } from '../../src/start.ts';
 import { createDatabase } from '../support/database.ts';
 import { startService } from '../support/processes.ts';
+import { scrape } from '../support/scrape.ts';
 
 const FORBIDDEN_ACTS = join(import.meta.dirname, '../support/forbidden-acts.ts');
+
+const OWN = [
+  '--permission',
+  ...[join(import.meta.dirname, '../..'), '/proc/self/status', '/proc/self/limits', '/proc/self/fd'].map(
+    (path) => `--allow-fs-read=${path}`,
+  ),
+];
+
+it('it tells how much memory and how many files it has', async () => {
+  await using database = await createDatabase();
+  await using service = await startService({ DATABASE_URL: database.url });
+  const metrics = await scrape(service);
+  for (const name of ['process_resident_memory_bytes', 'process_virtual_memory_bytes', 'process_open_fds', 'process_max_fds']) {
+    expect([name, metrics.sum(name) > 0]).toEqual([name, true]);
+  }
+});
 
 it('it reads the program, and neither reads, writes nor starts anything else', async () => {
   await using database = await createDatabase();
@@ -43,9 +60,9 @@ it('it reads the program, and neither reads, writes nor starts anything else', a
 it('files that the configuration names are its own too', () => {
   const read = (environment: Readonly<Record<string, string>>) =>
     permissionArguments(environment)
-      .slice(2)
+      .slice(OWN.length)
       .map((argument) => argument.replace('--allow-fs-read=', ''));
-  expect(permissionArguments({})).toEqual(['--permission', `--allow-fs-read=${join(import.meta.dirname, '../..')}`]);
+  expect(permissionArguments({})).toEqual(OWN);
   expect(read({ TLS_CERT_FILE: '/a.pem', TLS_KEY_FILE: 'b.pem', LOG_LEVEL: '/c' })).toEqual(['/a.pem', join(process.cwd(), 'b.pem')]);
   expect(read({ TLS_CERT_FILE: '' })).toEqual([]);
   expect(read({ DATABASE_URL: 'postgres://db/x?sslmode=verify-full&sslrootcert=/ca.pem&sslkey=/key.pem' })).toEqual([
