@@ -2,12 +2,16 @@
  * How the service is started: src/main.ts under Node's permission model, with the least that it needs. It may read the program itself, what
  * Linux tells of the process, and the files that the environment names; it may write no file, start no process or thread, and load no native code.
  */
-import { isAbsolute, join, resolve } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { isAbsolute, join, resolve, sep } from 'node:path';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where the program is: src, gen and node_modules. */
 const programFolder = join(import.meta.dirname, '..');
+/** Where its packages are: node_modules may be a link. */
+const packagesFolder = realpathSync(join(programFolder, 'node_modules'));
+const folders = packagesFolder.startsWith(programFolder + sep) ? [programFolder] : [programFolder, packagesFolder];
 
 /** Where Linux tells a process about itself, for the metrics of its memory and files. */
 const OWN_FIGURES = ['/proc/self/status', '/proc/self/limits', '/proc/self/fd'];
@@ -28,7 +32,7 @@ function databaseFiles({ DATABASE_URL: url = '' }: Environment): readonly string
 export function permissionArguments(environment: Environment): readonly string[] {
   const named = Object.entries(environment).flatMap(([name, value = '']) => (NAMES_A_FILE.test(name) && value !== '' ? [value] : []));
   const files = [...named, ...databaseFiles(environment)].map((path) => (isAbsolute(path) ? path : resolve(path)));
-  return ['--permission', ...[programFolder, ...OWN_FIGURES, ...new Set(files)].map((path) => `--allow-fs-read=${path}`)];
+  return ['--permission', ...[...folders, ...OWN_FIGURES, ...new Set(files)].map((path) => `--allow-fs-read=${path}`)];
 }
 
 /** Becomes the service, in this process; `main`: another program of this folder in its place. */
