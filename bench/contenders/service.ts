@@ -10,6 +10,7 @@ const ignore = (): void => undefined;
 const noMetrics: Metrics = {
   rpc: () => ({ started: ignore, handled: ignore }),
   connectionClosed: ignore,
+  certificateEnds: ignore,
   cacheOperations: () => ({ inc: ignore }),
   cacheDuration: () => ({ observe: ignore }),
   cacheBreaker: ignore,

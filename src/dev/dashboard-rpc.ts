@@ -141,6 +141,25 @@ export const rpcDashboard: DashboardSpec = {
           badAt: 10_000,
         },
         {
+          title: 'Connections that the service closed',
+          question:
+            'Does a peer misbehave, or does a limit meet honest ones? ARCHITECTURE.md, hostile peers, lists the reasons; unused is normal.',
+          unit: 'ops',
+          queries: [{ expr: `sum by (reason) (${rateOf('grpc_connections_closed_total')})`, legend: '{{reason}}' }],
+          warnAt: 0.5,
+        },
+        {
+          title: 'Certificate: time left',
+          question: 'When does the certificate of the gRPC port end? The alert comes 14 days before. Servers without TLS show none.',
+          unit: 's',
+          queries: [
+            {
+              expr: `min by (instance) (${of('tls_certificate_not_after_timestamp_seconds')}) - time()`,
+              legend: '{{instance}}',
+            },
+          ],
+        },
+        {
           title: 'Watches that fell behind',
           question: 'Do watchers keep up? One that does not reads the log by itself, which costs PostgreSQL.',
           unit: 'ops',

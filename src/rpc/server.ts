@@ -1,4 +1,5 @@
 /** The port of gRPC, gRPC-Web and Connect: one HTTP/2 server, counted, traced and bounded at the stream. */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import {
   createSecureServer,
@@ -78,7 +79,7 @@ const TLS_HANDSHAKE_TIMEOUT_MS = 5_000;
 /** For peers to learn that the server closes, before their connections are cut. */
 const LAST_WORDS_MS = 200;
 
-function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2Server {
+function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions, metrics: Metrics): Http2Server {
   const settings = { maxConcurrentStreams, maxHeaderListSize: MAX_HEADER_BYTES };
   const limits = {
     settings,
@@ -89,6 +90,7 @@ function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions): Http2S
   };
   if (tls === undefined) return createServer(limits);
   const secure = { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS };
+  metrics.certificateEnds(new X509Certificate(secure.cert).validToDate);
   // Who has none, or one that is not trusted, may still ask for what is open to all; see access-control.ts.
   const clients =
     tls.clientCaFile === undefined ? {} : { ca: readFileSync(tls.clientCaFile), requestCert: true, rejectUnauthorized: false };
@@ -123,7 +125,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     { ...options, acceptCompression: ACCEPT_COMPRESSION, compressMinBytes: COMPRESS_MIN_BYTES },
     { steps, handOver: byConnect, log },
   );
-  const server = createHttp2Server(options);
+  const server = createHttp2Server(options, parts.metrics);
   const sockets = new Set<Duplex>();
   const sessions = new Set<ServerHttp2Session>();
   const running = new Set<Call>();

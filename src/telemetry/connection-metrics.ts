@@ -1,5 +1,5 @@
 /** Metrics of connections to the gRPC port. Labels are closed sets. */
-import { Counter, type OpenMetricsContentType, type Registry } from 'prom-client';
+import { Counter, Gauge, type OpenMetricsContentType, type Registry } from 'prom-client';
 
 /** Why the gRPC port closed a connection by itself. */
 const CONNECTION_CLOSE_REASONS = [
@@ -24,6 +24,8 @@ export type ConnectionCloseReason = (typeof CONNECTION_CLOSE_REASONS)[number];
 export interface ConnectionMetrics {
   /** By the gRPC port, by itself. */
   connectionClosed(reason: ConnectionCloseReason): void;
+  /** When the certificate of the gRPC port ends. */
+  certificateEnds(at: Date): void;
 }
 
 export function connectionMetrics(registers: [Registry<OpenMetricsContentType>]): ConnectionMetrics {
@@ -34,5 +36,15 @@ export function connectionMetrics(registers: [Registry<OpenMetricsContentType>])
     registers,
   });
   for (const reason of CONNECTION_CLOSE_REASONS) closed.labels(reason).inc(0);
-  return { connectionClosed: (reason) => closed.labels(reason).inc() };
+  const ends = new Gauge({
+    name: 'tls_certificate_not_after_timestamp_seconds',
+    help: 'When the certificate of a port ends, in seconds since 1970; a port without TLS has none.',
+    // Without a label there would be one that ended in 1970.
+    labelNames: ['port'] as const,
+    registers,
+  });
+  return {
+    connectionClosed: (reason) => closed.labels(reason).inc(),
+    certificateEnds: (at) => ends.labels('grpc').set(at.getTime() / 1_000),
+  };
 }

@@ -1,6 +1,7 @@
 /** A Prometheus over the running service: every panel of every dashboard shows something, and every rule can be evaluated. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { createTestAuthority } from '../support/certificate-files.ts';
 import { type DeliveringService, startDelivering } from '../support/delivering-service.ts';
 import { deployedDashboards, deployedRules, metricsIn } from '../support/deployed.ts';
 import { startOtlpReceiver } from '../support/otlp-receiver.ts';
@@ -60,7 +61,9 @@ describe.skipIf(inject('redis') === null || missingPrometheus() !== undefined)('
     };
     const on = opened.use(await startDelivering({ env: { ...env, PROCESS_ROLE: 'server' } }));
     const worker = await on.startAnother({ PROCESS_ROLE: 'worker' });
-    prometheus = opened.use(await startPrometheus([on.service, worker].map(({ httpPort }) => `127.0.0.1:${httpPort}`)));
+    const authority = opened.use(await createTestAuthority());
+    const secure = await on.startAnother({ PROCESS_ROLE: 'server', HTTP_PORT: '0', AUTH_MODE: 'on', ...authority.env });
+    prometheus = opened.use(await startPrometheus([on.service, worker, secure].map(({ httpPort }) => `127.0.0.1:${httpPort}`)));
     const leaving = new AbortController();
     const watching = (async () => {
       for await (const _ of on.calls.messages.watchMessages({}, { signal: leaving.signal }));

@@ -1,4 +1,5 @@
 import { execFileSync } from 'node:child_process';
+import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -11,6 +12,7 @@ import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
 import { createMessagingClient } from '../../src/client/messaging-client.ts';
 import { startTestApp, type TestApp } from '../support/apps.ts';
 import { createDatabase } from '../support/database.ts';
+import { scrape } from '../support/scrape.ts';
 
 const opened = new AsyncDisposableStack();
 const folder = mkdtempSync(join(tmpdir(), 'messaging-tls-'));
@@ -60,6 +62,11 @@ test('the client package speaks TLS to it, and trusts no certificate it was not 
   expect((await client.messages.listMessages({}, { deadlineMs: 20_000 })).messages).toEqual([]);
   using stranger = createMessagingClient(`localhost:${app.grpcPort}`, { tls: {} });
   await expect(stranger.messages.listMessages({}, { deadlineMs: 2_000 })).rejects.toThrow(/certificate|UNAVAILABLE|DEADLINE_EXCEEDED/);
+});
+
+test('when its certificate ends shows in the metrics', async () => {
+  const end = new X509Certificate(readFileSync(certFile)).validToDate.getTime() / 1_000;
+  expect((await scrape(app)).sum('tls_certificate_not_after_timestamp_seconds', { port: 'grpc' })).toBe(end);
 });
 
 test('a peer without TLS and a peer without HTTP/2 are sent away and do no harm', async () => {
