@@ -2,6 +2,7 @@
  * The lean lane against Connect: random requests, sound and broken, sent to both byte by byte. Callers must not be able to tell them
  * apart. FUZZ_REQUESTS=100000 asks for more of them, FUZZ_SEED=1 for the same ones again.
  */
+import { connect as netConnect } from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import fc from 'fast-check';
 import { expect, inject, it, vi } from 'vitest';
@@ -28,13 +29,21 @@ const limits = {
   DEFAULT_DEADLINE_MS: '60000',
 };
 
-/** A connection that is made again when a request has ended it. */
-function connector({ grpcPort }: { readonly grpcPort: number }) {
+/** Of loopback; what one address may do wrong is limited, and here it is done on purpose. */
+const ADDRESSES = 250;
+
+/** A connection that is made again, from another address, when a request has ended it. */
+function connector({ grpcPort: port }: { readonly grpcPort: number }) {
   let client: RawClient | undefined;
+  let connections = 0;
+  const createConnection = () => {
+    connections += 1;
+    return netConnect({ host: '127.0.0.1', port, localAddress: `127.0.1.${1 + (connections % ADDRESSES)}` });
+  };
   return {
     async client(): Promise<RawClient> {
       if (client === undefined || client.session.closed || client.session.destroyed)
-        client = await connectRaw(`http://127.0.0.1:${grpcPort}`);
+        client = await connectRaw(`http://127.0.0.1:${port}`, { createConnection });
       return client;
     },
     async [Symbol.asyncDispose]() {
