@@ -3,14 +3,16 @@ import { randomUUID } from 'node:crypto';
 import { timestampNow } from '@bufbuild/protobuf/wkt';
 import { afterAll, beforeAll, describe, expect, inject, it, vi } from 'vitest';
 import { CachedEntity } from '../../gen/messaging/v1/cache_service_pb.js';
-import { ConversationInclude, type WatchConversationsResponse } from '../../gen/messaging/v1/conversation_service_pb.js';
+import { ConversationInclude } from '../../gen/messaging/v1/conversation_service_pb.js';
 import { MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
-import { MessageInclude, type WatchMessagesResponse } from '../../gen/messaging/v1/message_service_pb.js';
+import { MessageInclude } from '../../gen/messaging/v1/message_service_pb.js';
 import { patiently } from '../support/cached-service.ts';
 import {
   allMethods,
   type CanaryRun,
   canaries,
+  drain,
+  drainInitial,
   email,
   metaData,
   ourEmail,
@@ -22,6 +24,7 @@ import {
   theirPhone,
 } from '../support/canary-run.ts';
 import { canaryWebhooks } from '../support/canary-webhooks.ts';
+import { bearer } from '../support/identity-world.ts';
 import { connectRaw } from '../support/raw-calls.ts';
 
 describe.skipIf(inject('redis') === null)('nothing private', () => {
@@ -35,14 +38,6 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
 
   /** The calls may fail: what they say is written down. */
   const allOf = (calls: readonly Promise<unknown>[]): Promise<unknown> => Promise.allSettled(calls);
-  async function drain(answers: AsyncIterable<unknown>): Promise<void> {
-    for await (const _ of answers);
-  }
-
-  /** Everything that is there already. */
-  async function drainInitial(answers: AsyncIterable<WatchMessagesResponse | WatchConversationsResponse>): Promise<void> {
-    for await (const { payload } of answers) if (payload.case === 'progress' && payload.value.initialStateComplete) break;
-  }
 
   /** What the answers are, in order. */
   async function postWebhooks(body: string): Promise<readonly number[]> {
@@ -196,8 +191,16 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
     expect(run.errors.length).toBeGreaterThan(15);
   });
 
+  it('is said by the refusal of who calls', async () => {
+    const before = run.errors.length;
+    const tokens = [...run.tokens.bad, `${run.tokens.good}x`, run.tokens.good.slice(1), canaries.body];
+    for (const token of tokens) await allOf([run.messages.sendMessage({ message: sms }, bearer(token))]);
+    expect(run.errors.length - before).toBe(tokens.length);
+  });
+
   it('is said by the refusal of what cannot be decoded', async () => {
-    await using raw = await connectRaw(`http://127.0.0.1:${run.service.grpcPort}`);
+    await using raw = await connectRaw(run.url, { ca: run.ca });
+    const authorization = `Bearer ${run.tokens.good}`;
     const path = '/messaging.v1.MessageService/SendMessage';
     const json = [
       { message: { body: { text: canaries.body } } },
@@ -210,7 +213,7 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
     ].map((request) => Buffer.from(JSON.stringify(request)));
     for (const body of [...json, Buffer.from(`{"message": ${canaries.body}`), Buffer.from(canaries.body)]) {
       for (const type of ['application/json', 'application/proto']) {
-        const answer = await raw.call({ path, headers: { 'content-type': type }, body });
+        const answer = await raw.call({ path, headers: { 'content-type': type, authorization }, body });
         expect(answer.status).not.toBe(200);
         found.push({ where: `the answer to undecodable ${type}`, text: `${JSON.stringify(answer.headers)} ${answer.body}` });
       }
@@ -289,11 +292,7 @@ describe.skipIf(inject('redis') === null)('nothing private', () => {
     };
     expect(run.errors.some(({ text }) => text.includes('RECIPIENT_OPTED_OUT'))).toBe(true);
     const errors = run.errors.map(({ where, text }) => ({ where, text: toCaller(text) }));
-    const told = [...found, ...errors].flatMap(({ where, text }) =>
-      Object.entries(canaries)
-        .filter(([, canary]) => text.toLowerCase().includes(canary))
-        .map(([name]) => `${name} is in ${where}`),
-    );
+    const told = [...found, ...errors].flatMap(({ where, text }) => run.secretsIn(text).map((name) => `${name} is in ${where}`));
     expect(told).toEqual([]);
   });
 });

@@ -4,15 +4,17 @@ import { createGrpcTransport } from '@connectrpc/connect-node';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { CacheService } from '../../gen/messaging/v1/cache_service_pb.js';
-import { ConversationService } from '../../gen/messaging/v1/conversation_service_pb.js';
+import { ConversationService, type WatchConversationsResponse } from '../../gen/messaging/v1/conversation_service_pb.js';
 import { MessageType, Provider } from '../../gen/messaging/v1/message_pb.js';
-import { MessageService } from '../../gen/messaging/v1/message_service_pb.js';
+import { MessageService, type WatchMessagesResponse } from '../../gen/messaging/v1/message_service_pb.js';
 import { ProviderEventService } from '../../gen/messaging/v1/provider_event_service_pb.js';
 import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
+import { createTestAuthority } from './certificate-files.ts';
 import { type OtlpReceiver, startOtlpReceiver } from './otlp-receiver.ts';
 import { type ServiceProcess, startService } from './processes.ts';
 import { type OwnPostgres, type OwnServer, startOwnPostgres, startOwnRedis } from './servers.ts';
 import { authToken, newSigningKey, publicUrl, type SigningKey } from './signed-webhooks.ts';
+import { createIssuer, startKeyServer } from './token-issuer.ts';
 
 /** By what they stand for; no other text of the run holds them. */
 export const canaries = {
@@ -31,7 +33,6 @@ export const canaries = {
   wrongAddress: 'canarywrong7f3a',
   pageToken: 'canarypage7f3a',
   statusToken: 'canarystatustoken7f3a',
-  bearer: 'canarybearer7f3a',
   cookie: 'canarycookie7f3a',
   baggage: 'canarybaggage7f3a',
   providerText: 'canaryprovider7f3a',
@@ -61,7 +62,21 @@ const services = [MessageService, ConversationService, ProviderEventService, Sup
 /** Every method of the contract, as `called` spells it. */
 export const allMethods = services.flatMap(({ typeName, methods }) => methods.map(({ name }) => `${typeName}/${name}`));
 
+export async function drain(answers: AsyncIterable<unknown>): Promise<void> {
+  for await (const _ of answers);
+}
+
+/** Everything that is there already. */
+export async function drainInitial(answers: AsyncIterable<WatchMessagesResponse | WatchConversationsResponse>): Promise<void> {
+  for await (const { payload } of answers) if (payload.case === 'progress' && payload.value.initialStateComplete) break;
+}
+
 export interface CanaryRun extends AsyncDisposable {
+  readonly url: string;
+  /** Whom clients trust. */
+  readonly ca: string;
+  /** Of the caller that may do everything, and others that let nobody in. */
+  readonly tokens: { readonly good: string; readonly bad: readonly string[] };
   /** What SendGrid signs with. */
   readonly signingKey: SigningKey;
   readonly service: ServiceProcess;
@@ -76,6 +91,8 @@ export interface CanaryRun extends AsyncDisposable {
   /** Every error so far, with all it says. */
   readonly errors: readonly { readonly where: string; readonly text: string }[];
   readonly called: ReadonlySet<string>;
+  /** What `text` holds of the canaries and tokens, by name. */
+  secretsIn(text: string): readonly string[];
   /** Runs a statement as somebody else than the service. */
   administer(statement: string): Promise<void>;
   asRedisAdmin<T>(work: (admin: Redis) => Promise<T>): Promise<T>;
@@ -99,17 +116,36 @@ export async function startCanaryRun(): Promise<CanaryRun> {
     await client.end();
   }
 
+  const authority = opening.use(await createTestAuthority());
+  const issuer = await createIssuer();
+  const keyServer = opening.use(await startKeyServer(() => issuer.keys()));
+  const roles = ['caller', 'gateway', 'operator'];
+  const claims = { sub: 'shop', roles };
+  const good = await issuer.token(claims);
+  const bad = await Promise.all([
+    issuer.token({ ...claims, aud: 'nobody' }),
+    issuer.token({ ...claims, exp: 1 }),
+    issuer.token({ ...claims, roles: [] }),
+    createIssuer().then((other) => other.token(claims)),
+  ]);
+
   await administer(`create role app login superuser password '${canaries.databasePassword}'`);
-  const url = Object.assign(new URL(postgres.url), { username: 'app', password: canaries.databasePassword });
+  const databaseUrl = Object.assign(new URL(postgres.url), { username: 'app', password: canaries.databasePassword });
   const signingKey = newSigningKey();
   const service = opening.use(
     await startService({
       PROCESS_ROLE: 'server',
+      ...authority.env,
+      AUTH_MODE: 'on',
+      AUTH_CERT_ROLES: roles.map((role) => `edge=${role}`).join(),
+      AUTH_JWKS_URL: keyServer.url,
+      AUTH_JWT_ISSUERS: issuer.name,
+      AUTH_JWT_AUDIENCES: issuer.audience,
       PUBLIC_URL: publicUrl,
       TWILIO_ACCOUNT_SID: `AC${'0'.repeat(32)}`,
       TWILIO_AUTH_TOKEN: authToken,
       SENDGRID_WEBHOOK_KEYS: signingKey.publicKey,
-      DATABASE_URL: url.href,
+      DATABASE_URL: databaseUrl.href,
       DATABASE_CONNECT_TIMEOUT_MS: '2000',
       REDIS_HOST: redis.host,
       REDIS_PORT: String(redis.port),
@@ -125,7 +161,6 @@ export async function startCanaryRun(): Promise<CanaryRun> {
   const witness: Interceptor = (next) => async (request) => {
     const rpc = `${request.service.typeName}/${request.method.name}`;
     called.add(rpc);
-    request.header.set('authorization', `Bearer ${canaries.bearer}`);
     request.header.set('cookie', `session=${canaries.cookie}`);
     request.header.set('baggage', `who=${canaries.baggage}`);
     try {
@@ -136,21 +171,39 @@ export async function startCanaryRun(): Promise<CanaryRun> {
       throw error;
     }
   };
-  const transport = createGrpcTransport({ baseUrl: `http://127.0.0.1:${service.grpcPort}`, interceptors: [witness] });
+  const withToken: Interceptor = (next) => (request) => {
+    // Whoever calls with a token of its own keeps it.
+    if (!request.header.has('authorization')) request.header.set('authorization', `Bearer ${good}`);
+    return next(request);
+  };
+  const url = `https://localhost:${service.grpcPort}`;
+  const ca = authority.ca;
+  const byToken = createGrpcTransport({ baseUrl: url, nodeOptions: { ca }, interceptors: [witness, withToken] });
+  const pair = await authority.issue({ cn: 'edge' });
+  const byCertificate = createGrpcTransport({ baseUrl: url, nodeOptions: { ca, ...pair }, interceptors: [witness] });
+  // The first part of a token says only how it is signed.
+  const tokenParts = [good, ...bad].flatMap((token) => token.split('.').slice(1));
   const opened = opening.move();
   return {
+    url,
+    ca,
+    tokens: { good, bad },
     signingKey,
     service,
     postgres,
     redis,
     otlp,
-    messages: createClient(MessageService, transport),
-    conversations: createClient(ConversationService, transport),
-    providerEvents: createClient(ProviderEventService, transport),
-    suppressions: createClient(SuppressionService, transport),
-    cache: createClient(CacheService, transport),
+    messages: createClient(MessageService, byToken),
+    conversations: createClient(ConversationService, byToken),
+    providerEvents: createClient(ProviderEventService, byCertificate),
+    suppressions: createClient(SuppressionService, byToken),
+    cache: createClient(CacheService, byCertificate),
     errors,
     called,
+    secretsIn: (text) => [
+      ...Object.entries(canaries).flatMap(([name, canary]) => (text.toLowerCase().includes(canary) ? [name] : [])),
+      ...tokenParts.filter((part) => text.includes(part)),
+    ],
     administer,
     async asRedisAdmin(work) {
       const admin = new Redis({ host: redis.host, port: redis.port, password: canaries.redisPassword });
