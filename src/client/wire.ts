@@ -49,23 +49,18 @@ function reportHeaders(received: Metadata, { onHeaders }: Attempt): void {
   onHeaders?.(Object.fromEntries(Object.entries(received.getMap()).map(([name, value]) => [name, value.toString()])));
 }
 
+/** What grpc-js wants of either kind of request. */
+const requestOf = ({ method, bytes, deadline }: Attempt, metadata: Metadata) =>
+  [pathOf(method), asBuffer, (answer: Buffer): Message => fromBinary(method.output, answer), bytes, metadata, { deadline }] as const;
+
 export async function sendUnary(client: Client, attempt: Attempt): Promise<Message> {
-  const { method, bytes, deadline, signal } = attempt;
+  const { signal } = attempt;
   const { promise, resolve, reject } = Promise.withResolvers<Message>();
-  const metadata = await metadataOf(attempt);
-  const call = client.makeUnaryRequest<Uint8Array, Message>(
-    pathOf(method),
-    asBuffer,
-    (answer) => fromBinary(method.output, answer),
-    bytes,
-    metadata,
-    { deadline },
-    (error, response) => {
-      signal?.removeEventListener('abort', abort);
-      if (error === null && response !== undefined) resolve(response);
-      else reject(signal?.aborted ? canceledError(signal) : toMessagingError(error));
-    },
-  );
+  const call = client.makeUnaryRequest(...requestOf(attempt, await metadataOf(attempt)), (error, response) => {
+    signal?.removeEventListener('abort', abort);
+    if (error === null && response !== undefined) resolve(response);
+    else reject(signal?.aborted ? canceledError(signal) : toMessagingError(error));
+  });
   const abort = () => call.cancel();
   signal?.addEventListener('abort', abort, { once: true });
   call.on('metadata', (received) => reportHeaders(received, attempt));
@@ -73,16 +68,8 @@ export async function sendUnary(client: Client, attempt: Attempt): Promise<Messa
 }
 
 export async function* openStream(client: Client, attempt: Attempt): AsyncGenerator<Message, void, undefined> {
-  const { method, bytes, deadline, signal } = attempt;
-  const metadata = await metadataOf(attempt);
-  const call = client.makeServerStreamRequest<Uint8Array, Message>(
-    pathOf(method),
-    asBuffer,
-    (answer) => fromBinary(method.output, answer),
-    bytes,
-    metadata,
-    { deadline },
-  );
+  const { signal } = attempt;
+  const call = client.makeServerStreamRequest(...requestOf(attempt, await metadataOf(attempt)));
   // Also after the loop is left: cancelling emits an error that nobody iterates over any more.
   call.on('error', () => {});
   call.on('metadata', (received) => reportHeaders(received, attempt));

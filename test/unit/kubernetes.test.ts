@@ -5,6 +5,7 @@ import { parse, parseAllDocuments } from 'yaml';
 import { readConfig } from '../../src/config.ts';
 import { variables } from '../../src/config-variables.ts';
 import { createMetrics } from '../../src/telemetry/metrics.ts';
+import { deployedRules } from '../support/deployed.ts';
 
 const folder = 'deploy/kubernetes';
 
@@ -67,7 +68,7 @@ async function modelOf({ apiVersion, kind }: Manifest) {
 
 describe('manifests', () => {
   it('are all of those in the folder', () => {
-    const beside = ['README.md', 'kustomization.yaml', 'prometheus-adapter.yaml', 'tls'];
+    const beside = ['README.md', 'kustomization.yaml', 'prometheus-adapter.yaml', 'prometheus-scrape.yaml', 'tls'];
     expect([...kustomization.resources, ...beside].toSorted()).toEqual(readdirSync(folder).toSorted());
   });
 
@@ -199,6 +200,22 @@ describe('what stands around them', () => {
     expect([rule.name.as, rule.seriesQuery.split('{')[0]]).toEqual([external, external]);
     expect((await createMetrics().exposition()).text).toContain(`# TYPE ${external} gauge`);
   });
+});
+
+it('Prometheus scrapes every pod on the port it names, under the job that rules and dashboards ask for', () => {
+  const [scrape] = parse(readFileSync(`${folder}/prometheus-scrape.yaml`, 'utf8')).scrape_configs;
+  const jobs = deployedRules().flatMap(({ expr }) => [...expr.matchAll(/job="([^"]*)"/g)].map(([, job]) => job));
+  expect(new Set(jobs)).toEqual(new Set([scrape.job_name]));
+  expect(scrape.kubernetes_sd_configs).toEqual([{ role: 'pod', namespaces: { names: [kustomization.namespace] } }]);
+  const asked = JSON.stringify(scrape.relabel_configs);
+  for (const role of ['server', 'worker']) {
+    const { annotations } = find('Deployment', `messaging-${role}`).spec.template.metadata;
+    expect(annotations['prometheus.io/path']).toBe('/metrics');
+    for (const name of ['scrape', 'port']) {
+      expect(annotations).toHaveProperty([`prometheus.io/${name}`]);
+      expect(asked).toContain(`"__meta_kubernetes_pod_annotation_prometheus_io_${name}"`);
+    }
+  }
 });
 
 it('with TLS, servers read the certificate from where it is mounted, and are asked without gRPC', () => {
