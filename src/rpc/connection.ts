@@ -108,6 +108,7 @@ export class Connection {
   #lookedMs: number;
   #readBytes = 0;
   #heardMs: number;
+  #wasArriving = false;
   #movedBytes = 0;
 
   constructor(socket: PeerSocket, peer: Peer, nowMs: number) {
@@ -157,7 +158,10 @@ export class Connection {
   isNoise(nowMs: number): boolean {
     const { bytesRead } = this.socket;
     const isMuch = bytesRead - this.#readBytes > NOISE_BYTES;
-    const isCalling = this.lastCallMs >= this.#heardMs || this.holding.unfinished > 0;
+    const isArriving = this.holding.unfinished > 0;
+    // What was arriving when it was asked last may have come to its end since.
+    const isCalling = this.lastCallMs >= this.#heardMs || isArriving || this.#wasArriving;
+    this.#wasArriving = isArriving;
     this.#heardMs = nowMs;
     this.#readBytes = bytesRead;
     return isMuch && !isCalling;
