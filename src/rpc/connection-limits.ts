@@ -56,7 +56,7 @@ const MAX_HELD_BYTES = 67_108_864;
  * open few others. Clients that are at work stay.
  */
 const SUSPECT_MS = 10_000;
-const SUSPECT_CONNECTION_EVERY_MS = 500;
+const SUSPECT_CONNECTION_EVERY_MS = 1_000;
 
 /** Its peer has done nothing wrong. */
 const ORDERLY: ReadonlySet<ConnectionCloseReason> = new Set([

@@ -1,10 +1,10 @@
 import type { DescMethod } from '@bufbuild/protobuf';
 import { MethodOptions_IdempotencyLevel as IdempotencyLevel } from '@bufbuild/protobuf/wkt';
 import { type ConnectRouter, createConnectRouter } from '@connectrpc/connect';
-import { compressionBrotli, compressionGzip } from '@connectrpc/connect-node';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { AccessControl } from './access-control.ts';
 import { createCheckedRequests } from './checked-requests.ts';
+import { ACCEPT_COMPRESSION, COMPRESS_MIN_BYTES } from './compression.ts';
 import { frameEncoder } from './encode-answer.ts';
 import { type Endpoint, fullName, type LeanMethod } from './endpoint.ts';
 import { interceptorsOf } from './interceptors.ts';
@@ -24,11 +24,6 @@ export interface EndpointParts {
   readonly steps: CallSteps;
   readonly access: Pick<AccessControl, 'accessOf'>;
 }
-
-/** Of requests and answers, for callers that ask for it. */
-export const ACCEPT_COMPRESSION = [compressionGzip, compressionBrotli] as const;
-/** A shorter answer is not compressed. */
-export const COMPRESS_MIN_BYTES = 1_024;
 
 /** JSON that names what this server does not know is refused, as protobuf's JSON mapping asks: a misspelt field must not be ignored. */
 const JSON_OPTIONS = { ignoreUnknownFields: false, textDecoder: new TextDecoder('utf-8', { fatal: true }) };

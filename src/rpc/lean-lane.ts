@@ -4,17 +4,17 @@
  * to Connect, before a handler has seen it.
  */
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
-import { type DescMethod, fromBinary } from '@bufbuild/protobuf';
+import type { DescMethod } from '@bufbuild/protobuf';
 import { ConnectError } from '@connectrpc/connect';
 import { type Compression, compressionNegotiate } from '@connectrpc/connect/protocol';
 import type { Log } from '../telemetry/log.ts';
 import { CALL, type Call, type CalledStream, type LeanBody, type LeanEnding, type LeanRequest } from './call.ts';
-import { MAX_REMEMBERED_BYTES } from './checked-requests.ts';
 import { FRAME_HEAD_BYTES, frameOf } from './encode-answer.ts';
 import { fullName, type LeanMethod } from './endpoint.ts';
 import { errorWith } from './errors.ts';
 import { LeanContext } from './lean-context.ts';
-import { endWithError } from './response.ts';
+import { bodyOf, frameBytes, receive } from './lean-request.ts';
+import { endWithError, stopReading } from './response.ts';
 import type { CallSteps } from './steps.ts';
 import { setGrpcStatus } from './wire-status.ts';
 
@@ -34,8 +34,8 @@ export interface LeanLaneParts {
 }
 
 export interface LeanLane {
-  /** Ends the call, or hands it over; never throws. */
-  take(call: Call, method: LeanMethod): void;
+  /** Ends the call, or hands it over; never throws. `flags`: of the frame that its headers came in. */
+  take(call: Call, method: LeanMethod, flags: number): void;
 }
 
 /** Takes over a call whose body turned out not to be plain: what has arrived of it, and the rest. */
@@ -58,7 +58,7 @@ function remembered<Value>(make: (text: string) => Value): (text: string) => Val
 const isHost = remembered((authority) => URL.canParse(`http://${authority}`));
 
 /** Whether a request looks like one for the lean lane; its body may still turn out not to be. */
-export function isLean(headers: IncomingHttpHeaders, flags: number): boolean {
+export function isLean(headers: IncomingHttpHeaders): boolean {
   const { 'content-type': type, 'grpc-encoding': encoding, ':authority': authority } = headers;
   return (
     (type === 'application/grpc' || type === CONTENT_TYPE) &&
@@ -66,32 +66,8 @@ export function isLean(headers: IncomingHttpHeaders, flags: number): boolean {
     typeof authority === 'string' &&
     isHost(authority) &&
     (encoding === undefined || encoding === 'identity') &&
-    headers['expect'] === undefined &&
-    (flags & constants.NGHTTP2_FLAG_END_STREAM) === 0
+    headers['expect'] === undefined
   );
-}
-
-async function* bodyOf(read: readonly Uint8Array[], stream: ServerHttp2Stream): AsyncGenerator<Uint8Array> {
-  yield* read;
-  // A refusal of what is left unread must still reach the caller.
-  if (!stream.readableEnded) yield* stream.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Uint8Array>;
-}
-
-/** Bytes of the frame that a body begins with; undefined when it is compressed, or its head is not there yet. */
-function frameBytes(body: Buffer): number | undefined {
-  return body.byteLength >= FRAME_HEAD_BYTES && body[0] === 0 ? body.readUInt32BE(1) + FRAME_HEAD_BYTES : undefined;
-}
-
-/** undefined: it cannot be decoded. */
-function receive({ desc, checked }: LeanMethod, payload: Buffer): LeanRequest | undefined {
-  const bytes = checked !== undefined && payload.byteLength <= MAX_REMEMBERED_BYTES ? payload.toString('latin1') : undefined;
-  const known = bytes === undefined ? undefined : checked?.find(bytes);
-  if (known !== undefined) return { message: known, bytes, isChecked: true };
-  try {
-    return { message: fromBinary(desc.input, payload), bytes, isChecked: false };
-  } catch {
-    return undefined;
-  }
 }
 
 const WITH_TRAILERS = { waitForTrailers: true };
@@ -110,6 +86,8 @@ function onWantTrailers(this: CalledStream): void {
   if (call?.ending === undefined) return;
   call.told = call.ending.outcome;
   this.sendTrailers(call.ending.trailers);
+  // It was refused before all of it came.
+  if (!this.readableEnded) setImmediate(stopReading, this);
 }
 
 /** Resolves when there is room for more, or nobody left to write to. */
@@ -242,10 +220,21 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     }
   }
 
+  /** As Connect would, but for much less: such requests come in numbers from those who mean no call. */
+  function refuse(call: Call, { desc }: LeanMethod, reason: 'message_too_large' | 'request_malformed', text: string): void {
+    call.body = undefined;
+    end(call, new LeanContext(call, desc), compressionFor(call), { error: errorWith(reason, text) });
+  }
+
+  function refuseEmpty(call: Call, method: LeanMethod): void {
+    const kind = method.desc.methodKind.replace('_', '-');
+    refuse(call, method, 'request_malformed', `protocol error: missing input message for ${kind} method`);
+  }
+
   /** Whether a body is a plain request so far. */
   function isPlain(body: LeanBody): boolean {
     const { method, chunks, bytes, wanted } = body;
-    if (bytes > wanted || wanted > maxRequestBytes + FRAME_HEAD_BYTES) return false;
+    if (bytes > wanted) return false;
     if (bytes < wanted) return true;
     const whole = chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
     body.request = receive(method, whole.subarray(FRAME_HEAD_BYTES));
@@ -257,6 +246,10 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     const body = call?.body;
     if (call === undefined || body === undefined) return;
     if (body.bytes === 0) body.wanted = frameBytes(chunk) ?? 0;
+    if (body.wanted > maxRequestBytes + FRAME_HEAD_BYTES) {
+      refuse(call, body.method, 'message_too_large', `the request is larger than ${maxRequestBytes} bytes`);
+      return;
+    }
     body.chunks.push(chunk);
     body.bytes += chunk.byteLength;
     // Its caller may wait for the refusal of what is none before it ends the request.
@@ -273,13 +266,18 @@ export function createLeanLane(limits: LeanLimits, { steps, handOver, log }: Lea
     if (call === undefined || body === undefined || this.aborted || call.told !== undefined) return;
     call.body = undefined;
     const { method, chunks, request } = body;
-    if (request === undefined) handOver(call, bodyOf(chunks, this));
+    if (chunks.length === 0) refuseEmpty(call, method);
+    else if (request === undefined) handOver(call, bodyOf(chunks, this));
     // The stream's events come from outside of any call.
     else call.span.run(() => void (method.desc.methodKind === 'unary' ? run : runStream)(call, method, request));
   }
 
   return {
-    take(call, method) {
+    take(call, method, flags) {
+      if ((flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0) {
+        refuseEmpty(call, method);
+        return;
+      }
       call.body = { method, chunks: [], bytes: 0, wanted: 0, request: undefined };
       call.stream.on('data', onData).on('end', onEnd);
     },

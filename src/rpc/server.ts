@@ -15,11 +15,12 @@ import type { Log } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { AccessControl } from './access-control.ts';
 import { CALL, type Call, type CalledStream, openCall } from './call.ts';
+import { ACCEPT_COMPRESSION, COMPRESS_MIN_BYTES } from './compression.ts';
 import { answerByConnect } from './connect-lane.ts';
 import type { Connection, PeerSocket } from './connection.ts';
 import { guardConnections } from './connection-limits.ts';
 import { enforceDeadline, sweepDeadlines } from './deadline.ts';
-import { ACCEPT_COMPRESSION, COMPRESS_MIN_BYTES, endpointTable, type Routes } from './endpoint-table.ts';
+import { endpointTable, type Routes } from './endpoint-table.ts';
 import { errorWith } from './errors.ts';
 import { createLeanLane, isLean } from './lean-lane.ts';
 import { reportEnd } from './report-end.ts';
@@ -71,6 +72,8 @@ export interface RpcServer {
 const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 100;
 const UNKNOWN_PROTOCOL_TIMEOUT_MS = 1_000;
+/** Of a connection, for streams and headers that are being read; answers that wait are counted in connection-limits.ts. */
+const MAX_SESSION_MEGABYTES = 2;
 /** Calls that a connection may cancel: Node's own, 1,000 and 33, would end clients that hedge or lose interest often. */
 const RESET_BURST = 5_000;
 const RESETS_PER_SECOND = 500;
@@ -87,6 +90,7 @@ function createHttp2Server({ tls, maxConcurrentStreams }: ServerOptions, metrics
     unknownProtocolTimeout: UNKNOWN_PROTOCOL_TIMEOUT_MS,
     streamResetBurst: RESET_BURST,
     streamResetRate: RESETS_PER_SECOND,
+    maxSessionMemory: MAX_SESSION_MEGABYTES,
   };
   if (tls === undefined) return createServer(limits);
   const secure = { cert: readFileSync(tls.certFile), key: readFileSync(tls.keyFile), handshakeTimeout: TLS_HANDSHAKE_TIMEOUT_MS };
@@ -162,8 +166,8 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
   }
   function serve(call: Call, flags: number): void {
     const { lean } = call.endpoint;
-    if (lean !== undefined && isLean(call.headers, flags)) {
-      lane.take(call, lean);
+    if (lean !== undefined && isLean(call.headers)) {
+      lane.take(call, lean, flags);
       return;
     }
     if (call.headers['expect'] === '100-continue') call.stream.additionalHeaders({ ':status': 100 });

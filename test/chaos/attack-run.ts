@@ -1,6 +1,6 @@
 /**
  * What hostile peers do to others: each attack runs against the real service while an honest client calls. SHORT=1 is the form that CI runs,
- * ATTACK=name runs one. Fails when an honest call is not answered, the service comes to hold 20 MB more, or an attacker is left alone.
+ * ATTACK=name runs one. Fails when an honest call is not answered, the service comes to hold 20 MB more or needs half of a pod's, or an attacker is left alone.
  */
 import { join } from 'node:path';
 import { superviseUntil } from '../../src/dev/supervised-process.ts';
@@ -10,6 +10,8 @@ import { type Attacked, type AttackStack, startAttackStack } from './attack-stac
 import { type Attack, attacks } from './attacks.ts';
 
 const MOST_GROWTH_MB = 20;
+/** Half of what a pod may have, see deploy/kubernetes/server.yaml. */
+const MOST_PEAK_MB = 500;
 const MEGABYTE = 1_000_000;
 /** The honest client has 1. */
 const FIRST_ADDRESS = 2;
@@ -22,6 +24,7 @@ interface Line {
   readonly calls: number;
   readonly slowestMs: number;
   readonly growthMb: number;
+  readonly peakMb: number;
   readonly problems: readonly string[];
 }
 
@@ -69,9 +72,11 @@ async function withstand(attack: Attack, stack: AttackStack): Promise<Line> {
   const { grpcPort, httpPort } = attacked.service;
   await using honest = createHonestClient({ grpcPort, httpPort, ca: attacked.ca, messageId: stack.messageId });
   const before = { bytes: await attacked.residentBytes(), closed: await attacked.closed() };
+  attacked.peakBytes();
   const attackers = await startAttackers(attack, stack, httpPort);
   const { calls, failures, slowestMs } = await honest.callUntil(AbortSignal.timeout(ATTACK_MS));
   // While it still goes on.
+  const peakMb = attacked.peakBytes() / MEGABYTE;
   const bytes = await attacked.residentBytes();
   const seen = await attackers.stop();
   const closedNow = await attacked.closed();
@@ -81,13 +86,14 @@ async function withstand(attack: Attack, stack: AttackStack): Promise<Line> {
   const problems = [
     ...new Set(failures),
     ...(growthMb < MOST_GROWTH_MB ? [] : [`it holds ${growthMb.toFixed(0)} MB more`]),
+    ...(peakMb < MOST_PEAK_MB ? [] : [`it came to ${peakMb.toFixed(0)} MB`]),
     ...(happened === '' ? ['nothing happened to the attackers'] : []),
   ];
-  return { name: attack.name, happened, calls, slowestMs, growthMb, problems };
+  return { name: attack.name, happened, calls, slowestMs, growthMb, peakMb, problems };
 }
 
-function row({ name, happened, calls, slowestMs, growthMb }: Line): string {
-  return `| ${name} | ${happened} | ${calls} | ${slowestMs.toFixed(0)} | ${growthMb.toFixed(0)} |`;
+function row({ name, happened, calls, slowestMs, growthMb, peakMb }: Line): string {
+  return `| ${name} | ${happened} | ${calls} | ${slowestMs.toFixed(0)} | ${growthMb.toFixed(0)} | ${peakMb.toFixed(0)} |`;
 }
 
 async function main(): Promise<boolean> {
@@ -97,7 +103,9 @@ async function main(): Promise<boolean> {
   await using stack = await startAttackStack();
   const ends = [stack.plain, stack.secure].map(({ service }) => service.exited.then((code) => `the service ended with code ${code}`));
   const lines: Line[] = [];
-  console.log('| attack | what happened to it | honest calls, all answered | slowest, ms | memory, MB |\n|---|---|---|---|---|');
+  console.log(
+    '| attack | what happened to it | honest calls, all answered | slowest, ms | holds more, MB | peak, MB |\n|---|---|---|---|---|---|',
+  );
   for (const attack of chosen) {
     const line = await Promise.race([withstand(attack, stack), ...ends]);
     if (typeof line === 'string') throw new Error(`${attack.name}: ${line}\n${stack.plain.service.output().slice(-2_000)}`);

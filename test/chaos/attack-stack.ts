@@ -1,5 +1,5 @@
 /** The service under attack, in cleartext and with TLS, as processes of their own over real PostgreSQL and Redis. */
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createMessagingClient } from '../../src/client/messaging-client.ts';
@@ -14,6 +14,8 @@ export interface Attacked {
   readonly ca: Buffer | undefined;
   /** After a full collection. */
   residentBytes(): Promise<number>;
+  /** The most since it was asked last, garbage included. */
+  peakBytes(): number;
   /** Connections that it closed by itself, by reason, since it started. */
   closed(): Promise<Readonly<Record<string, number>>>;
 }
@@ -25,12 +27,17 @@ export interface AttackStack extends AsyncDisposable {
   readonly messageId: string;
 }
 
+/** Whose messages are long. */
+export const LONG_ADDRESS = '+14155552670';
 /** Bodies that make a page of 200 messages 300 KB long. */
 const BODY = 'x'.repeat(1_500);
 const MESSAGES = 300;
 const BATCH = 100;
 const WARM_UP_CALLS = 4_000;
 const AT_ONCE = 50;
+
+/** See proc(5), clear_refs. */
+const FORGET_PEAK = '5';
 
 function attacked(service: ServiceProcess, ca: Buffer | undefined): Attacked {
   const told = (): readonly string[] => service.output().match(/\{"residentBytes":\d+/g) ?? [];
@@ -42,6 +49,11 @@ function attacked(service: ServiceProcess, ca: Buffer | undefined): Attacked {
       process.kill(service.pid, 'SIGUSR2');
       await until('memory is told', () => told().length > before);
       return Number(told().at(-1)?.split(':')[1]);
+    },
+    peakBytes() {
+      const [, kibibytes] = /VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${service.pid}/status`, 'utf8')) ?? [];
+      writeFileSync(`/proc/${service.pid}/clear_refs`, FORGET_PEAK);
+      return Number(kibibytes) * 1_024;
     },
     async closed() {
       const text = await (await fetch(`http://127.0.0.1:${service.httpPort}/metrics`)).text();
@@ -55,7 +67,7 @@ function attacked(service: ServiceProcess, ca: Buffer | undefined): Attacked {
 async function warmUp({ service, ca }: Attacked): Promise<string> {
   using client = createMessagingClient(`localhost:${service.grpcPort}`, { deadlineMs: 60_000, ...(ca && { tls: { ca } }) });
   const message = (index: number) => ({
-    message: { fromAddress: '+14155552671', toAddress: `+1415555${2_000 + (index % 500)}`, body: BODY },
+    message: { fromAddress: LONG_ADDRESS, toAddress: `+1415555${2_000 + (index % 500)}`, body: BODY },
   });
   let id = '';
   for (let first = 0; first < MESSAGES; first += BATCH) {

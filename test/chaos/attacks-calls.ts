@@ -10,6 +10,7 @@ import { ProviderEventService } from '../../gen/messaging/v1/provider_event_serv
 import { SuppressionService } from '../../gen/messaging/v1/suppression_service_pb.js';
 import { seededRandom } from '../support/seeded-random.ts';
 import { ATTACKER_ADDRESS, count, type Seen, type Target } from './attack-connection.ts';
+import { LONG_ADDRESS } from './attack-stack.ts';
 import type { Attack } from './attacks.ts';
 
 const REST_MS = 50;
@@ -93,7 +94,9 @@ const bomb = (): Buffer => framed(gzipSync(Buffer.alloc(1_000_000_000)), 1);
 const GZIP = { 'grpc-encoding': 'gzip' };
 const atOnce = (calls: number, make: () => Promise<void>): Promise<unknown> => Promise.all(Array.from({ length: calls }, make));
 
-const list = framed(toBinary(ListMessagesRequestSchema, create(ListMessagesRequestSchema, { pageSize: 200 })));
+const list = framed(
+  toBinary(ListMessagesRequestSchema, create(ListMessagesRequestSchema, { pageSize: 200, filter: { address: LONG_ADDRESS } })),
+);
 const watch = framed(toBinary(WatchMessagesRequestSchema, create(WatchMessagesRequestSchema, {})));
 const LONG = { 'grpc-timeout': '1H' };
 
@@ -131,7 +134,6 @@ export const callAttacks: readonly Attack[] = [
   },
   {
     name: 'watches that nobody reads',
-    harmless: 'one item is held for each, for 60 s at most',
     run: (target, seen, signal) =>
       callers(5, target, seen, signal, { initialWindowSize: 0 }, ({ call }) =>
         atOnce(1_000, () => call(pathOf(MessageService.method.watchMessages), watch, {}, true)),

@@ -6,6 +6,7 @@ import { createMessagingClient, MessagingError } from '../../src/client/messagin
 import { startTestApp, type TestApp } from '../support/apps.ts';
 import { callsTo } from '../support/calls.ts';
 import { createDatabase } from '../support/database.ts';
+import { connectRaw, frame } from '../support/raw-calls.ts';
 
 const CALLS = 1_000;
 
@@ -44,6 +45,16 @@ it('a thousand calls at once, half of them cancelled, again and again, are all t
     expect(new Set(outcomes)).toEqual(new Set(['answered', 'CANCELLED']));
     expect(outcomes.filter((outcome) => outcome === 'answered').length).toBeGreaterThanOrEqual(CALLS / 2);
   }
+  expect(await closedConnections()).toEqual([]);
+});
+
+it('so are a thousand that come at once and each bring a long token', async () => {
+  await using raw = await connectRaw(`http://127.0.0.1:${app.grpcPort}`);
+  await expect.poll(() => raw.session.remoteSettings.maxConcurrentStreams).toBe(CALLS);
+  const headers = { 'content-type': 'application/grpc', authorization: `Bearer ${'x'.repeat(2_000)}` };
+  const check = { path: '/grpc.health.v1.Health/Check', headers, body: frame(new Uint8Array()) };
+  const answers = await Promise.all(Array.from({ length: CALLS }, () => raw.call(check)));
+  expect(new Set(answers.map(({ trailers }) => trailers['grpc-status']))).toEqual(new Set(['0']));
   expect(await closedConnections()).toEqual([]);
 });
 

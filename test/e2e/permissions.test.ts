@@ -1,5 +1,5 @@
 /** The service runs with the rights that it needs and no others; src/start.ts gives them. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -24,6 +24,14 @@ it('it tells how much memory and how many files it has', async () => {
   for (const name of ['process_resident_memory_bytes', 'process_virtual_memory_bytes', 'process_open_fds', 'process_max_fds']) {
     expect([name, metrics.sum(name) > 0]).toEqual([name, true]);
   }
+});
+
+it('its memory is given back, unless the environment says otherwise', async () => {
+  await using database = await createDatabase();
+  await using service = await startService({ DATABASE_URL: database.url, MALLOC_ARENA_MAX: '3' });
+  const environment = readFileSync(`/proc/${service.pid}/environ`, 'latin1').split('\0');
+  const set = environment.filter((setting) => setting.startsWith('MALLOC_'));
+  expect(set.toSorted()).toEqual(['MALLOC_ARENA_MAX=3', 'MALLOC_MMAP_THRESHOLD_=131072', 'MALLOC_TRIM_THRESHOLD_=131072']);
 });
 
 it('it reads the program, and neither reads, writes nor starts anything else', async () => {
