@@ -139,7 +139,7 @@ export const variables = {
     1_000_000,
   )({
     default: 4_096,
-    desc: 'Connections to the gRPC port; an eighth of them for peers that have not called yet. Then the one that is idle for longest is closed.',
+    desc: 'Connections to the gRPC port; a sixteenth of them for peers that have not called yet. Then the one that is idle for longest is closed.',
   }),
   MAX_CONNECTIONS_PER_ADDRESS: integer(1, 1_000_000)({ default: 1_024, desc: 'The same from one address; more are refused.' }),
   REQUEST_TIMEOUT_MS: integer(1, 3_600_000)({ default: 10_000, desc: 'Longest time for a request to arrive whole.' }),

@@ -42,7 +42,7 @@ const SWEEP_CALLS = 500;
 const PREFACE_TIMEOUT_MS = 10_000;
 const FIRST_CALL_TIMEOUT_MS = 30_000;
 /** Of maxConnections, for those that have not called yet. A new one takes the place of the one that has not for longest. */
-const UNUSED_SHARE = 1 / 8;
+const UNUSED_SHARE = 1 / 16;
 /** Of all connections together; one has MAX_CONCURRENT_STREAMS at most. */
 const MAX_UNFINISHED_REQUESTS = 2_000;
 /** Of one connection, ever. */

@@ -1,5 +1,6 @@
 /** The service under attack, in cleartext and with TLS, as processes of their own over real PostgreSQL and Redis. */
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type ClientHttp2Session, connect } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createMessagingClient } from '../../src/client/messaging-client.ts';
@@ -35,6 +36,10 @@ const MESSAGES = 300;
 const BATCH = 100;
 const WARM_UP_CALLS = 4_000;
 const AT_ONCE = 50;
+const PEAKS = 3;
+const HEALTH = '/grpc.health.v1.Health/Check';
+/** Nobody looks at it here; as long as some are. */
+const TOKEN = `Bearer ${'x'.repeat(2_000)}`;
 
 /** See proc(5), clear_refs. */
 const FORGET_PEAK = '5';
@@ -63,8 +68,27 @@ function attacked(service: ServiceProcess, ca: Buffer | undefined): Attacked {
   };
 }
 
-/** Code is compiled and pools are filled, so that what grows later grows for another reason. */
-async function warmUp({ service, ca }: Attacked): Promise<string> {
+/** Calls over connections of their own, all at once. */
+async function burst({ service, ca }: Attacked, connections: number, callsEach: number): Promise<void> {
+  const headers = { ':method': 'POST', ':path': HEALTH, 'content-type': 'application/grpc', authorization: TOKEN };
+  const call = (session: ClientHttp2Session) =>
+    new Promise<void>((resolve, reject) => {
+      const stream = session.request(headers);
+      stream.once('error', reject).once('close', resolve).resume().end(Buffer.alloc(5));
+    });
+  await Promise.all(
+    Array.from({ length: connections }, async () => {
+      const session = connect(`${ca ? 'https' : 'http'}://localhost:${service.grpcPort}`, { ...(ca && { ca }) });
+      await new Promise((resolve, reject) => session.once('remoteSettings', resolve).once('error', reject));
+      await Promise.all(Array.from({ length: callsEach }, () => call(session)));
+      session.destroy();
+    }),
+  );
+}
+
+/** Code is compiled, and memory is what honest peaks need: what grows later grows for another reason. */
+async function warmUp(attacked: Attacked): Promise<string> {
+  const { service, ca } = attacked;
   using client = createMessagingClient(`localhost:${service.grpcPort}`, { deadlineMs: 60_000, ...(ca && { tls: { ca } }) });
   const message = (index: number) => ({
     message: { fromAddress: LONG_ADDRESS, toAddress: `+1415555${2_000 + (index % 500)}`, body: BODY },
@@ -79,6 +103,10 @@ async function warmUp({ service, ca }: Attacked): Promise<string> {
     await Promise.all(Array.from({ length: AT_ONCE }, () => client.messages.getMessage({ id })));
   }
   for (let call = 0; call < AT_ONCE; call += 1) await client.messages.listMessages({ pageSize: 200 });
+  for (let peak = 0; peak < PEAKS; peak += 1) {
+    await burst(attacked, 10, 500);
+    await burst(attacked, 250, 1);
+  }
   return id;
 }
 

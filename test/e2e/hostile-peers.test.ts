@@ -9,8 +9,8 @@ import { encodeFields, encodeFrame, FLAG, TYPE, uint32 } from '../support/http2-
 import { scrape } from '../support/scrape.ts';
 import { until } from '../support/until.ts';
 
-const MAX_CONNECTIONS = 32;
-/** An eighth. */
+const MAX_CONNECTIONS = 64;
+/** A sixteenth. */
 const MAX_UNUSED = 4;
 const MAX_OF_ADDRESS = 12;
 const REQUEST_TIMEOUT_MS = 1_000;
