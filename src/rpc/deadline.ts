@@ -79,10 +79,10 @@ export function enforceDeadline(call: Call, method: DescMethod, limits: Deadline
     call.allowedMs = timeoutMs;
     if (timeoutMs < SWEPT_FROM_MS) call.timer = setTimeout(expire, timeoutMs, call, 'answer', timeoutMs, onSlowRequest);
   }
-  // Streams of requests are open for as long as their callers have any.
-  if (method.methodKind === 'unary' || method.methodKind === 'server_streaming') {
-    call.requestMs = Math.min(requestTimeoutMs, defaultDeadlineMs);
-  }
+  const requestMs = Math.min(requestTimeoutMs, defaultDeadlineMs);
+  // Streams of requests are open for as long as their callers have any. And two limits for one moment would have it tell now this, now that.
+  const hasOneRequest = method.methodKind === 'unary' || method.methodKind === 'server_streaming';
+  if (hasOneRequest && requestMs < call.allowedMs) call.requestMs = requestMs;
   return true;
 }
 

@@ -103,6 +103,16 @@ describe.each(wires)('$name', ({ contentType, timeout, wrap }) => {
     await expect.poll(titleOf, patiently).toBe('later');
   });
 
+  it('says the same of it when the process was held up meanwhile', async () => {
+    const started = async () => (await scrape(app)).sum('grpc_server_started_total');
+    const before = await started();
+    const call = raw.open({ path, headers: { 'content-type': contentType }, endless: true });
+    await expect.poll(started, patiently).toBe(before + 1);
+    const untilMs = performance.now() + DEFAULT_DEADLINE_MS;
+    while (performance.now() < untilMs);
+    expect(failureIn(await call.ended)).toMatchObject({ ...late, message: `no answer within ${DEFAULT_DEADLINE_MS} ms` });
+  });
+
   it('lets a handler go on when its caller leaves', async () => {
     const cancelled = async () =>
       (await scrape(app)).sum('grpc_server_handled_total', { grpc_method: 'UpdateConversation', grpc_code: 'CANCELLED' });
