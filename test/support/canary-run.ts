@@ -98,6 +98,9 @@ export interface CanaryRun extends AsyncDisposable {
   asRedisAdmin<T>(work: (admin: Redis) => Promise<T>): Promise<T>;
 }
 
+/** An answer that is lost is an error like others here, and not the end of the run. */
+const DEADLINE_MS = 20_000;
+
 const textOf = (detail: ConnectError['details'][number]): string =>
   'type' in detail && detail.value instanceof Uint8Array ? Buffer.from(detail.value).toString('latin1') : JSON.stringify(detail);
 
@@ -178,9 +181,10 @@ export async function startCanaryRun(): Promise<CanaryRun> {
   };
   const url = `https://localhost:${service.grpcPort}`;
   const ca = authority.ca;
-  const byToken = createGrpcTransport({ baseUrl: url, nodeOptions: { ca }, interceptors: [witness, withToken] });
+  const options = { baseUrl: url, defaultTimeoutMs: DEADLINE_MS };
+  const byToken = createGrpcTransport({ ...options, nodeOptions: { ca }, interceptors: [witness, withToken] });
   const pair = await authority.issue({ cn: 'edge' });
-  const byCertificate = createGrpcTransport({ baseUrl: url, nodeOptions: { ca, ...pair }, interceptors: [witness] });
+  const byCertificate = createGrpcTransport({ ...options, nodeOptions: { ca, ...pair }, interceptors: [witness] });
   // The first part of a token says only how it is signed.
   const tokenParts = [good, ...bad].flatMap((token) => token.split('.').slice(1));
   const opened = opening.move();
