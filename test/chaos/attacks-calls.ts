@@ -137,7 +137,7 @@ export const callAttacks: readonly Attack[] = [
     harmless: 'one item is held for each, for 60 s at most',
     run: (target, seen, signal) =>
       callers(5, target, seen, signal, { initialWindowSize: 0 }, ({ call }) =>
-        atOnce(100, () => call(pathOf(MessageService.method.watchMessages), watch, {}, true)),
+        atOnce(1_000, () => call(pathOf(MessageService.method.watchMessages), watch, {}, true)),
       ),
   },
 ];
