@@ -11,6 +11,13 @@ import { isAbsolute, join, resolve, sep } from 'node:path';
  */
 const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072', MALLOC_ARENA_MAX: '2' };
 
+/**
+ * For what the program itself keeps, in MiB: near this V8 collects more often; by itself it would take a quarter of the machine first. In a
+ * container with less memory it is half of that: the rest is for buffers, and for the young.
+ */
+const MAX_HEAP_MEBIBYTES = 512;
+const MEBIBYTE = 1_048_576;
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Where the program is: src, gen and node_modules. */
@@ -41,12 +48,21 @@ export function permissionArguments(environment: Environment): readonly string[]
   return ['--permission', ...[...folders, ...OWN_FIGURES, ...new Set(files)].map((path) => `--allow-fs-read=${path}`)];
 }
 
+/** `containerBytes`: what the container may have. */
+export function heapArguments({ NODE_OPTIONS: options = '' }: Environment, containerBytes: number): readonly string[] {
+  if (/--max[-_]old[-_]space[-_]size/.test(options)) return [];
+  // 0 and absurdly much stand for no limit.
+  const share = containerBytes > 0 ? Math.floor(containerBytes / MEBIBYTE / 2) : MAX_HEAP_MEBIBYTES;
+  return [`--max-old-space-size=${Math.min(share, MAX_HEAP_MEBIBYTES)}`];
+}
+
 /** Becomes the service, in this process; `main`: another program of this folder in its place. */
 function start(main: string, environment: Environment): void {
   process.chdir(programFolder);
   const [node] = [process.execPath];
   // graphile-worker looks for a configuration from here up to the home folder, and may look nowhere else.
-  process.execve?.(node, [node, ...permissionArguments(environment), main], {
+  const nodeArguments = [...permissionArguments(environment), ...heapArguments(environment, process.constrainedMemory())];
+  process.execve?.(node, [node, ...nodeArguments, main], {
     ...ALLOCATOR,
     ...environment,
     HOME: programFolder,

@@ -70,6 +70,8 @@ export interface Call {
   ending: LeanEnding | undefined;
   /** On the clock of performance.now(). */
   readonly openedMs: number;
+  /** The same moment on the patient clock, which stands still while the process is held up. */
+  readonly patientMs: number;
   /** The deadline that the caller asked for. */
   timeoutMs: number | undefined;
   /** How long the call may take, by whatever deadline it has. */
@@ -86,9 +88,9 @@ const ANONYMOUS = 'anonymous';
 export const callKey = createContextKey<Call | undefined>(undefined);
 
 /** What is known of a call from its headers. */
-export type OpenedCall = Pick<Call, 'stream' | 'headers' | 'rawHeaders' | 'endpoint' | 'connection'>;
+export type OpenedCall = Pick<Call, 'stream' | 'headers' | 'rawHeaders' | 'endpoint' | 'connection' | 'patientMs'>;
 
-export function openCall({ stream, headers, rawHeaders, endpoint, connection }: OpenedCall): Call {
+export function openCall({ stream, headers, rawHeaders, endpoint, connection, patientMs }: OpenedCall): Call {
   const protocol = protocolOf(headers['content-type']);
   const call: Call = {
     stream,
@@ -107,6 +109,7 @@ export function openCall({ stream, headers, rawHeaders, endpoint, connection }: 
     body: undefined,
     ending: undefined,
     openedMs: performance.now(),
+    patientMs,
     timeoutMs: undefined,
     allowedMs: Number.POSITIVE_INFINITY,
     timer: undefined,

@@ -7,6 +7,7 @@ import type { ConnectionCloseReason, ConnectionMetrics } from '../telemetry/conn
 import type { Log } from '../telemetry/log.ts';
 import type { Call } from './call.ts';
 import { Connection, type Holding, Peer, type PeerSocket, peerKey } from './connection.ts';
+import type { PatientClock } from './patient-clock.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
 export interface ConnectionLimits {
@@ -19,11 +20,13 @@ export interface ConnectionGuard {
   admits(socket: PeerSocket): boolean;
   /** undefined: it was closed in the meantime. */
   began(session: ServerHttp2Session): Connection | undefined;
+  /** Before a call is looked at; false: the connection has as many under way as it may for now. */
+  mayCall(connection: Connection): boolean;
   called(call: Call): void;
   /** A call is over. */
   ended(call: Call): void;
-  /** The request of a call did not arrive in time. */
-  requestWasSlow(call: Call): void;
+  /** The request of a call did not arrive within `afterMs`. */
+  requestWasSlow(call: Call, afterMs: number): void;
   stop(): void;
 }
 
@@ -33,6 +36,8 @@ export interface GuardParts {
   /** Calls under way. */
   readonly running: ReadonlySet<Call>;
   nowMs(): number;
+  /** For what peers leave undone. */
+  readonly clock: PatientClock;
 }
 
 const SWEEP_MS = 250;
@@ -43,10 +48,15 @@ const PREFACE_TIMEOUT_MS = 10_000;
 const FIRST_CALL_TIMEOUT_MS = 30_000;
 /** Of maxConnections, for those that have not called yet. A new one takes the place of the one that has not for longest. */
 const UNUSED_SHARE = 1 / 16;
-/** Of all connections together; one has MAX_CONCURRENT_STREAMS at most. */
-const MAX_UNFINISHED_REQUESTS = 2_000;
+/** Of all connections together; one has MAX_CONCURRENT_STREAMS at most. A burst of calls brings all heads first, then the bodies. */
+const MAX_UNFINISHED_REQUESTS = 10_000;
+/** Of these, such as have been so for longer than that. */
+const MAX_OLD_UNFINISHED_REQUESTS = 2_000;
+const OLD_MS = 250;
 /** Of one connection, ever. */
 const MAX_SLOW_REQUESTS = 100;
+/** Of all connections together, that nobody has begun to take for a while. */
+const MAX_UNREAD_ANSWERS = 1_000;
 /** One that holds more than this, and does not move, is closed. */
 const MAX_STALLED_BYTES = 4_194_304;
 /** Of all connections together. */
@@ -57,6 +67,8 @@ const MAX_HELD_BYTES = 67_108_864;
  */
 const SUSPECT_MS = 10_000;
 const SUSPECT_CONNECTION_EVERY_MS = 1_000;
+/** Under way at once, on a connection that was opened in that while, until it is over. */
+const SUSPECT_CALLS = 100;
 
 /** Its peer has done nothing wrong. */
 const ORDERLY: ReadonlySet<ConnectionCloseReason> = new Set([
@@ -67,7 +79,7 @@ const ORDERLY: ReadonlySet<ConnectionCloseReason> = new Set([
   'suspect',
 ]);
 
-const nothing = (): Holding => ({ unfinished: 0, unfinishedMs: 0, bytes: 0 });
+const nothing = (): Holding => ({ unfinished: 0, oldUnfinished: 0, unfinishedMs: 0, unread: 0, bytes: 0 });
 
 function most<T>(items: Iterable<T>, measure: (item: T) => number): T | undefined {
   let [found, largest]: [T | undefined, number] = [undefined, 0];
@@ -79,13 +91,13 @@ function most<T>(items: Iterable<T>, measure: (item: T) => number): T | undefine
 }
 
 export function guardConnections({ maxConnections, maxConnectionsPerAddress }: ConnectionLimits, parts: GuardParts): ConnectionGuard {
-  const { log, metrics, running, nowMs } = parts;
+  const { log, metrics, running, nowMs, clock } = parts;
   const connections = new Map<string, Connection>();
   const peers = new Map<string, Peer>();
   /** In the order in which they came. */
   const unused = new Set<Connection>();
   const maxUnused = Math.max(1, Math.floor(maxConnections * UNUSED_SHARE));
-  const unread = new UnreadAnswers();
+  const unreadAnswers = new UnreadAnswers();
   let sweptCalls = 0;
 
   function forget(connection: Connection): void {
@@ -119,21 +131,32 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     for (const each of [...peer.connections]) if (each.endings.answered === 0) close(each, 'suspect');
   }
 
+  /** Reading the clock for every call would cost more than the rest: `ms` is not long ago. */
+  function waste(connection: Connection, ms: number): void {
+    const { peer } = connection;
+    if (connection.wasted()) close(connection, 'wasted');
+    if (!peer.wasted(ms)) return;
+    for (const each of [...peer.connections]) if (each.endings.exceed(0)) close(each, 'wasted');
+  }
+
   /** The one that has had no call under way for longest. */
   function idlest(): Connection | undefined {
     const busy = new Set([...running].map(({ connection }) => connection));
     return most(connections.values(), (connection) => (busy.has(connection) ? 0 : nowMs() - connection.lastCallMs));
   }
 
-  function weigh(now: number): Holding {
+  function weigh(patientNow: number, waiting: readonly Call[]): Holding {
     const sum = nothing();
     for (const connection of connections.values()) connection.holding = nothing();
-    for (const { stream, body, told, openedMs, connection } of running) {
+    for (const { connection } of waiting) for (const each of [connection.holding, sum]) each.unread += 1;
+    for (const { stream, body, told, patientMs, connection } of running) {
       const isUnfinished = !stream.readableEnded && told === undefined;
       const bytes = stream.writableLength + (body?.bytes ?? stream.readableLength);
+      const unfinishedMs = isUnfinished ? patientNow - patientMs : 0;
       for (const each of [connection.holding, sum]) {
         if (isUnfinished) each.unfinished += 1;
-        if (isUnfinished) each.unfinishedMs += now - openedMs;
+        if (unfinishedMs > OLD_MS) each.oldUnfinished += 1;
+        each.unfinishedMs += unfinishedMs;
         each.bytes += bytes;
       }
     }
@@ -141,16 +164,21 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
   }
 
   /** What one connection does, whatever the others do. */
-  function judge(connection: Connection, now: number): void {
+  function judge(connection: Connection, now: number, patientNow: number): void {
     const { hasPreface, hasCalled, session, openedMs, holding } = connection;
-    if (!hasPreface && session !== undefined && now - openedMs > PREFACE_TIMEOUT_MS) close(connection, 'no_preface');
-    if (!hasCalled && now - openedMs > FIRST_CALL_TIMEOUT_MS) close(connection, 'unused');
+    if (!hasPreface && session !== undefined && patientNow - openedMs > PREFACE_TIMEOUT_MS) close(connection, 'no_preface');
+    if (!hasCalled && patientNow - openedMs > FIRST_CALL_TIMEOUT_MS) close(connection, 'unused');
     if (connection.isNoise(now)) close(connection, 'noise');
-    if (connection.isStill(now) && holding.bytes > MAX_STALLED_BYTES) close(connection, 'stalled');
+    if (connection.isStill(patientNow) && holding.bytes > MAX_STALLED_BYTES) close(connection, 'stalled');
   }
 
   /** Closes those that weigh the most until no more is held than may be. */
-  function relieve(reason: ConnectionCloseReason, what: 'unfinished' | 'bytes', weight: keyof Holding, excess: number): void {
+  function relieve(
+    reason: ConnectionCloseReason,
+    what: Exclude<keyof Holding, 'unfinishedMs'>,
+    weight: keyof Holding,
+    excess: number,
+  ): void {
     for (let left = excess; left > 0; ) {
       const worst = most(connections.values(), ({ holding }) => holding[weight]);
       if (worst === undefined) return;
@@ -160,13 +188,16 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
   }
 
   function sweep(): void {
-    const now = nowMs();
+    const [now, patientNow] = [nowMs(), clock.nowMs()];
     sweptCalls = running.size;
-    const { unfinished, bytes } = weigh(now);
-    relieve('unfinished_requests', 'unfinished', 'unfinishedMs', unfinished - MAX_UNFINISHED_REQUESTS);
+    const { waiting, late } = unreadAnswers.look(running, patientNow);
+    const { unfinished, oldUnfinished, unread, bytes } = weigh(patientNow, waiting);
+    relieve('unfinished_requests', 'oldUnfinished', 'unfinishedMs', oldUnfinished - MAX_OLD_UNFINISHED_REQUESTS);
+    relieve('unfinished_requests', 'unfinished', 'unfinished', unfinished - MAX_UNFINISHED_REQUESTS);
+    relieve('unread_answers', 'unread', 'unread', unread - MAX_UNREAD_ANSWERS);
     relieve('memory', 'bytes', 'bytes', bytes - MAX_HELD_BYTES);
-    for (const connection of [...connections.values()]) judge(connection, now);
-    for (const { stream } of unread.look(running, now)) stream.close(constants.NGHTTP2_CANCEL);
+    for (const connection of [...connections.values()]) judge(connection, now, patientNow);
+    for (const { stream } of late) stream.close(constants.NGHTTP2_CANCEL);
     for (const peer of [...peers.values()]) {
       if (peer.connections.size === 0 && now > peer.suspectUntilMs) peers.delete(peer.address);
     }
@@ -209,7 +240,7 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
         socket.destroy();
         return false;
       }
-      const connection = new Connection(socket, peer, now);
+      const connection = new Connection(socket, peer, { nowMs: now, patientMs: clock.nowMs() });
       connections.set(connection.key, connection);
       peer.connections.add(connection);
       peer.admittedMs = now;
@@ -230,7 +261,16 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
       session.on('error', ({ code }: NodeJS.ErrnoException) => code === 'ERR_HTTP2_ERROR' && close(connection, 'protocol'));
       return connection;
     },
+    mayCall(connection) {
+      const { isNewcomer, callsUnderWay, peer } = connection;
+      if (!isNewcomer || callsUnderWay < SUSPECT_CALLS) return true;
+      const now = nowMs();
+      if (now > peer.suspectUntilMs) return true;
+      waste(connection, now);
+      return false;
+    },
     called({ connection, openedMs }) {
+      connection.callsUnderWay += 1;
       connection.lastCallMs = openedMs;
       if (!connection.hasCalled) {
         connection.hasCalled = true;
@@ -239,17 +279,16 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
       if (running.size - sweptCalls > SWEEP_CALLS) sweep();
     },
     ended({ connection, code, openedMs }) {
-      // No handler, and no rule of the contract, has had a say.
-      const isAnswered = code !== undefined;
+      connection.callsUnderWay -= 1;
       // What ends with its connection says nothing.
       if (connection.isClosed) return;
-      const { peer } = connection;
-      if (connection.ended(isAnswered)) close(connection, 'wasted');
-      // Reading the clock for every call would cost more than the rest; it ended not long ago.
-      if (!peer.ended(isAnswered, openedMs)) return;
-      for (const each of [...peer.connections]) if (each.endings.exceed(0)) close(each, 'wasted');
+      // No handler, and no rule of the contract, has had a say.
+      if (code === undefined) waste(connection, openedMs);
+      else connection.answered(openedMs);
     },
-    requestWasSlow({ connection }) {
+    requestWasSlow({ connection, patientMs }, afterMs) {
+      // A deadline passes, too, while this process is held up and reads nothing.
+      if (clock.nowMs() - patientMs < afterMs / 2) return;
       connection.slowRequests += 1;
       if (connection.slowRequests > MAX_SLOW_REQUESTS) close(connection, 'slow_requests');
     },

@@ -44,8 +44,12 @@ const LOOK_BACK_MS = 1_000;
 export interface Holding {
   /** Requests of which the end is missing. */
   unfinished: number;
+  /** Those of them that are no longer part of a burst. */
+  oldUnfinished: number;
   /** For how long they have been so, together. */
   unfinishedMs: number;
+  /** Answers, or items of streams, that have not been taken for a while. */
+  unread: number;
   bytes: number;
 }
 
@@ -73,15 +77,22 @@ export class Peer {
     this.address = address;
   }
 
+  answered(nowMs: number): void {
+    this.#renew(nowMs);
+    this.#endings.answered += 1;
+  }
+
   /** Returns whether its connections waste too much, together. */
-  ended(isAnswered: boolean, nowMs: number): boolean {
-    if (nowMs - this.#ledgerMs > LEDGER_MS) {
-      this.#ledgerMs = nowMs;
-      this.#endings = new Endings();
-    }
-    if (isAnswered) this.#endings.answered += 1;
-    else this.#endings.wasted += 1;
-    return !isAnswered && this.#endings.exceed(FREE_WASTED_OF_ADDRESS);
+  wasted(nowMs: number): boolean {
+    this.#renew(nowMs);
+    this.#endings.wasted += 1;
+    return this.#endings.exceed(FREE_WASTED_OF_ADDRESS);
+  }
+
+  #renew(nowMs: number): void {
+    if (nowMs - this.#ledgerMs < LEDGER_MS) return;
+    this.#ledgerMs = nowMs;
+    this.#endings = new Endings();
   }
 }
 
@@ -89,6 +100,7 @@ export class Connection {
   readonly key: string;
   readonly peer: Peer;
   readonly socket: PeerSocket;
+  /** On the patient clock. */
   readonly openedMs: number;
   isClosed = false;
   session: ServerHttp2Session | undefined;
@@ -97,9 +109,12 @@ export class Connection {
   /** It has called at least once. */
   hasCalled = false;
   lastCallMs: number;
+  callsUnderWay = 0;
+  /** It was opened while its address was held suspect. */
+  readonly isNewcomer: boolean;
   /** Requests that did not arrive in time. */
   slowRequests = 0;
-  holding: Holding = { unfinished: 0, unfinishedMs: 0, bytes: 0 };
+  holding: Holding = { unfinished: 0, oldUnfinished: 0, unfinishedMs: 0, unread: 0, bytes: 0 };
   readonly endings = new Endings();
   #pings = 0;
   #settings = 0;
@@ -111,14 +126,15 @@ export class Connection {
   #wasArriving = false;
   #movedBytes = 0;
 
-  constructor(socket: PeerSocket, peer: Peer, nowMs: number) {
+  constructor(socket: PeerSocket, peer: Peer, { nowMs, patientMs }: { readonly nowMs: number; readonly patientMs: number }) {
     this.socket = socket;
     this.key = peerKey(socket);
     this.peer = peer;
-    this.openedMs = nowMs;
+    this.openedMs = patientMs;
+    this.isNewcomer = nowMs < peer.suspectUntilMs;
     this.lastCallMs = nowMs;
     this.#ledgerMs = nowMs;
-    this.#lookedMs = nowMs;
+    this.#lookedMs = patientMs;
     this.#heardMs = nowMs;
   }
 
@@ -139,11 +155,15 @@ export class Connection {
     return this.#settings > FREE_SETTINGS;
   }
 
+  answered(nowMs: number): void {
+    this.endings.answered += 1;
+    this.peer.answered(nowMs);
+  }
+
   /** Returns whether it wastes too much. */
-  ended(isAnswered: boolean): boolean {
-    if (isAnswered) this.endings.answered += 1;
-    else this.endings.wasted += 1;
-    return !isAnswered && this.endings.exceed(FREE_WASTED);
+  wasted(): boolean {
+    this.endings.wasted += 1;
+    return this.endings.exceed(FREE_WASTED);
   }
 
   #renew(nowMs: number): void {
@@ -168,11 +188,11 @@ export class Connection {
   }
 
   /** Whether it moved nothing to speak of in the second before; false, too, while that is not over. */
-  isStill(nowMs: number): boolean {
-    if (nowMs - this.#lookedMs < LOOK_BACK_MS) return false;
+  isStill(patientMs: number): boolean {
+    if (patientMs - this.#lookedMs < LOOK_BACK_MS) return false;
     const { bytesRead, bytesWritten } = this.socket;
     const movedBytes = bytesRead + bytesWritten - this.#movedBytes;
-    this.#lookedMs = nowMs;
+    this.#lookedMs = patientMs;
     this.#movedBytes = bytesRead + bytesWritten;
     return movedBytes < MOVING_BYTES;
   }

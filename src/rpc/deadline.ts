@@ -4,6 +4,7 @@ import type { DescMethod } from '@bufbuild/protobuf';
 import type { Call } from './call.ts';
 import { errorWith } from './errors.ts';
 import { EXPIRED_MEANWHILE } from './identity.ts';
+import type { PatientClock } from './patient-clock.ts';
 import { endWithError } from './response.ts';
 
 export interface DeadlineLimits {
@@ -14,8 +15,8 @@ export interface DeadlineLimits {
   readonly requestTimeoutMs: number;
 }
 
-/** Told of a call that ended because its request did not arrive in time. */
-export type OnSlowRequest = (call: Call) => void;
+/** Told of a call that ended because its request did not arrive within `afterMs`. */
+export type OnSlowRequest = (call: Call, afterMs: number) => void;
 
 /**
  * Deadlines this far ahead or more are looked after by a sweep over the running calls, which may be late by as much as it pauses: a timer
@@ -53,7 +54,7 @@ function endSoon(call: Call): void {
 function expire(call: Call, what: 'answer' | 'request', afterMs: number, onSlowRequest: OnSlowRequest): void {
   const { stream } = call;
   if (what === 'request' && stream.readableEnded) return;
-  if (!stream.readableEnded && call.told === undefined) onSlowRequest(call);
+  if (!stream.readableEnded && call.told === undefined) onSlowRequest(call, afterMs);
   endWithError(call, errorWith('deadline_exceeded', `no ${what} within ${Math.round(afterMs)} ms`));
   endSoon(call);
 }
@@ -87,17 +88,18 @@ export function enforceDeadline(call: Call, method: DescMethod, limits: Deadline
 }
 
 /** Ends those of the `running` calls whose time is up, or whose credentials' is, until it is stopped. */
-export function sweepDeadlines(running: Iterable<Call>, onSlowRequest: OnSlowRequest): { stop(): void } {
+export function sweepDeadlines(running: Iterable<Call>, clock: PatientClock, onSlowRequest: OnSlowRequest): { stop(): void } {
   const sweep = (): void => {
     const nowMs = performance.now();
     for (const call of running) {
-      const { allowedMs, openedMs, requestMs } = call;
+      const { allowedMs, openedMs, patientMs, requestMs } = call;
       if (nowMs >= call.knownUntilMs) {
         call.knownUntilMs = Number.POSITIVE_INFINITY;
         endWithError(call, EXPIRED_MEANWHILE);
         endSoon(call);
       }
-      if (nowMs - openedMs >= requestMs) {
+      // It may have come, and not been read yet.
+      if (clock.nowMs() - patientMs >= requestMs) {
         call.requestMs = Number.POSITIVE_INFINITY;
         expire(call, 'request', requestMs, onSlowRequest);
       }

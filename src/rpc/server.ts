@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import {
+  constants,
   createSecureServer,
   createServer,
   type Http2Server,
@@ -23,6 +24,7 @@ import { enforceDeadline, sweepDeadlines } from './deadline.ts';
 import { endpointTable, type Routes } from './endpoint-table.ts';
 import { errorWith } from './errors.ts';
 import { createLeanLane, isLean } from './lean-lane.ts';
+import { PatientClock } from './patient-clock.ts';
 import { reportEnd } from './report-end.ts';
 import { endWithError } from './response.ts';
 import { createSteps } from './steps.ts';
@@ -70,7 +72,7 @@ export interface RpcServer {
 }
 
 const MAX_HEADER_BYTES = 16_384;
-const MAX_HEADER_PAIRS = 100;
+const MAX_HEADER_PAIRS = 64;
 const UNKNOWN_PROTOCOL_TIMEOUT_MS = 1_000;
 /** Of a connection, for streams and headers that are being read; answers that wait are counted in connection-limits.ts. */
 const MAX_SESSION_MEGABYTES = 4;
@@ -133,7 +135,9 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
   const sockets = new Set<Duplex>();
   const sessions = new Set<ServerHttp2Session>();
   const running = new Set<Call>();
-  const guard = guardConnections(options, { log, metrics: parts.metrics, running, nowMs: () => performance.now() });
+  const nowMs = () => performance.now();
+  const clock = new PatientClock(nowMs);
+  const guard = guardConnections(options, { log, metrics: parts.metrics, running, nowMs, clock });
   let draining = false;
   /** Without calls, what is left are peers that do not shake hands, or do not hang up. */
   const dropIdle = (): void => {
@@ -211,8 +215,13 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
   ): void {
     // A caller may reset its stream at any time; without a listener that would end the process.
     stream.on('error', ignore);
+    if (!guard.mayCall(connection)) {
+      // Which says that nothing was done, so it may be sent again.
+      stream.close(constants.NGHTTP2_REFUSED_STREAM);
+      return;
+    }
     const endpoint = endpointOf(String(headers[':path']));
-    const call = openCall({ stream, headers, rawHeaders, endpoint, connection });
+    const call = openCall({ stream, headers, rawHeaders, endpoint, connection, patientMs: clock.nowMs() });
     running.add(call);
     guard.called(call);
     endpoint.counts.started();
@@ -221,7 +230,8 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
     handle(call, flags);
   }
   const port = await listen(server, options);
-  const sweeper = sweepDeadlines(running, guard.requestWasSlow);
+  const ticking = clock.run();
+  const sweeper = sweepDeadlines(running, clock, guard.requestWasSlow);
 
   const cutOff = (isOver: (call: Call) => boolean): void => {
     const error = errorWith('draining', DRAINING);
@@ -244,6 +254,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
         }, timeoutMs + LAST_WORDS_MS),
       ];
       await closed;
+      ticking.stop();
       sweeper.stop();
       guard.stop();
       for (const timer of timers) clearTimeout(timer);

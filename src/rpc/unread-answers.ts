@@ -6,25 +6,37 @@ interface Unread {
   readonly sinceMs: number;
 }
 
+export interface Look {
+  /** Calls of which nothing has been taken for WAITING_MS. */
+  readonly waiting: readonly Call[];
+  /** Those of them that have waited too long. */
+  readonly late: readonly Call[];
+}
+
+/** Whoever reads has taken something by then, be it into the buffers of the network. */
+const WAITING_MS = 1_000;
 /** For an answer, or an item of a stream, to be taken whole. */
 const UNREAD_TIMEOUT_MS = 60_000;
 
 export class UnreadAnswers {
   #known = new Map<Call, Unread>();
 
-  /** Returns the calls whose answers have waited too long. To be asked again and again. */
-  look(running: Iterable<Call>, nowMs: number): readonly Call[] {
+  /** To be asked again and again; `patientMs` is on the patient clock. */
+  look(running: Iterable<Call>, patientMs: number): Look {
     const seen = new Map<Call, Unread>();
+    const waiting: Call[] = [];
     const late: Call[] = [];
     for (const call of running) {
       const bytes = call.stream.writableLength;
       if (bytes === 0) continue;
       const before = this.#known.get(call);
-      const unread = before?.bytes === bytes ? before : { bytes, sinceMs: nowMs };
+      const unread = before?.bytes === bytes ? before : { bytes, sinceMs: patientMs };
       seen.set(call, unread);
-      if (nowMs - unread.sinceMs > UNREAD_TIMEOUT_MS) late.push(call);
+      const waitedMs = patientMs - unread.sinceMs;
+      if (waitedMs > WAITING_MS) waiting.push(call);
+      if (waitedMs > UNREAD_TIMEOUT_MS) late.push(call);
     }
     this.#known = seen;
-    return late;
+    return { waiting, late };
   }
 }

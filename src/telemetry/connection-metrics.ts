@@ -15,6 +15,7 @@ const CONNECTION_CLOSE_REASONS = [
   'noise',
   'protocol',
   'unfinished_requests',
+  'unread_answers',
   'slow_requests',
   'stalled',
   'memory',

@@ -48,8 +48,11 @@ beforeEach(async () => {
   };
 });
 
-async function attacker(): Promise<AttackConnection> {
-  const connection = await AttackConnection.open({ port: app.grpcPort, settings: NOTHING }, seen);
+/** SETTINGS_INITIAL_WINDOW_SIZE of 0. */
+const NO_WINDOW = Buffer.from([0, 4, 0, 0, 0, 0]);
+
+async function attacker(settings = NOTHING): Promise<AttackConnection> {
+  const connection = await AttackConnection.open({ port: app.grpcPort, settings }, seen);
   if (connection === undefined) throw new Error('it was not let in');
   onTestFinished(() => connection.end());
   return connection;
@@ -119,6 +122,19 @@ it('an address of which one was closed for what it did loses its newcomers, may 
   for (const other of others) other?.end();
 });
 
+it('whoever comes from such an address meanwhile may have a hundred calls under way', async () => {
+  const angry = await attacker();
+  await angry.write(many(1_000, () => encodeFrame(TYPE.ping, 0, 0, Buffer.alloc(8))));
+  await expectClosed([angry], 'pings');
+  const isRefused = () => seen.resets['REFUSED_STREAM'] === 50;
+  await until('it is let in, and 50 of its calls are refused', async () => {
+    const newcomer = await attacker();
+    await newcomer.write(many(150, headers));
+    await until('it is closed, or they are', () => !newcomer.isOpen || isRefused());
+    return isRefused();
+  });
+});
+
 it('of connections that have not called, the one that came first makes room for one more', async () => {
   const silent: AttackConnection[] = [];
   for (let index = 0; index < MAX_UNUSED + 1; index += 1) silent.push(await attacker());
@@ -153,6 +169,19 @@ it('a request that does not come is given up long before its deadline; whoever d
   await expectClosed([connection], 'slow_requests');
 });
 
+it('requests are not slow that have come while the process was held up', async () => {
+  const connection = await client();
+  const before = await answered();
+  const ids = Array.from({ length: 200 }, (_, index) => 2 * index + 3);
+  await connection.write(Buffer.concat(ids.map(headers)));
+  const started = async () => (await scrape(app)).sum('grpc_server_started_total', { grpc_method: 'ListMessages' });
+  await until('their heads have come', async () => (await started()) >= before + ids.length);
+  await connection.write(Buffer.concat(ids.map((id) => encodeFrame(TYPE.data, FLAG.endStream, id, EMPTY_MESSAGE))));
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2 * REQUEST_TIMEOUT_MS);
+  await until('they are answered', async () => (await answered()) === before + ids.length);
+  expect(await closedFor('slow_requests')).toBe(0);
+});
+
 it('of unfinished requests there are so many in all: whose are the oldest is closed', async () => {
   const requests = Buffer.concat(Array.from({ length: 900 }, (_, index) => headers(2 * index + 3)));
   const [first, second, third] = [await client(), await client(), await client()];
@@ -167,20 +196,21 @@ it('answers that nobody takes are held up to a few megabytes', async () => {
   const body = 'x'.repeat(1_500);
   const requests = Array.from({ length: 100 }, () => ({ message: { fromAddress: '+14155552671', toAddress: '+14155552672', body } }));
   for (let batch = 0; batch < 2; batch += 1) await honest.messages.batchSendMessages({ requests });
-  const noWindow = Buffer.alloc(6);
-  noWindow.writeUInt16BE(4);
-  const connection = await AttackConnection.open({ port: app.grpcPort, settings: noWindow }, seen);
-  if (connection === undefined) throw new Error('it was not let in');
-  // A page of 200.
-  const request = encodeFrame(TYPE.data, FLAG.endStream, 1, Buffer.from([0, 0, 0, 0, 3, 0x10, 0xc8, 0x01]));
-  await connection.write(
-    many(50, (stream) => {
-      const data = Buffer.from(request);
-      data.writeUInt32BE(stream, 5);
-      return Buffer.concat([headers(stream), data]);
-    }),
-  );
+  const connection = await attacker(NO_WINDOW);
+  const pageOf200 = Buffer.from([0, 0, 0, 0, 3, 0x10, 0xc8, 0x01]);
+  await connection.write(many(50, (stream) => Buffer.concat([headers(stream), encodeFrame(TYPE.data, FLAG.endStream, stream, pageOf200)])));
   await expectClosed([connection], 'stalled');
+});
+
+it('of answers that nobody takes, however short, there are so many in all: whose are the most is closed', async () => {
+  const pageOf1 = Buffer.from([0, 0, 0, 0, 2, 0x10, 0x01]);
+  const list = (stream: number) => Buffer.concat([headers(stream), encodeFrame(TYPE.data, FLAG.endStream, stream, pageOf1)]);
+  const few = await attacker(NO_WINDOW);
+  await few.write(many(100, list));
+  const more = await attacker(NO_WINDOW);
+  await more.write(many(1_000, list));
+  await more.closed;
+  expect(await closedFor('unread_answers')).toBe(1);
 });
 
 it('a connection that the network takes away is none that was closed for what it did', async () => {

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { permissionArguments } from '../../src/start.ts';
+import { heapArguments, permissionArguments } from '../../src/start.ts';
 import { createDatabase } from '../support/database.ts';
 import { startService } from '../support/processes.ts';
 import { scrape } from '../support/scrape.ts';
@@ -63,6 +63,14 @@ it('it reads the program, and neither reads, writes nor starts anything else', a
       'load native code': 'ERR_DLOPEN_DISABLED',
     },
   ]);
+});
+
+it('the heap has a limit, half of a small container, unless it is set otherwise', () => {
+  const gibibyte = 1_024 ** 3;
+  expect([0, gibibyte, gibibyte / 2, 16 * gibibyte].map((bytes) => heapArguments({}, bytes))).toEqual(
+    [512, 512, 256, 512].map((mebibytes) => [`--max-old-space-size=${mebibytes}`]),
+  );
+  expect(heapArguments({ NODE_OPTIONS: '--no-warnings --max-old-space-size=900' }, gibibyte)).toEqual([]);
 });
 
 it('files that the configuration names are its own too', () => {

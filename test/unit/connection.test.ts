@@ -8,12 +8,12 @@ const MUCH = 1_000_000;
 /** Reads `bytes`, then is looked at, with so many requests still arriving. */
 function open() {
   const socket = Object.assign(new PassThrough(), { bytesRead: 0, bytesWritten: 0 });
-  const connection = new Connection(socket, new Peer('192.0.2.1'), 0);
+  const connection = new Connection(socket, new Peer('192.0.2.1'), { nowMs: 0, patientMs: 0 });
   let nowMs = 0;
   const look = (bytes: number, unfinished: number): boolean => {
     nowMs += 250;
     socket.bytesRead += bytes;
-    connection.holding = { unfinished, unfinishedMs: 0, bytes: 0 };
+    connection.holding = { unfinished, oldUnfinished: 0, unfinishedMs: 0, unread: 0, bytes: 0 };
     return connection.isNoise(nowMs);
   };
   const call = (): void => {
