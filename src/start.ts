@@ -7,9 +7,15 @@ import { isAbsolute, join, resolve, sep } from 'node:path';
 
 /**
  * For the allocator of the C library, which without it keeps what it was asked for in a burst: a larger block is returned when it is let go
- * of (at 128 KiB it begins with that, and forgets it), and threads share two heaps. Whoever sets them otherwise is heeded.
+ * of (at 128 KiB it begins with that, and forgets it), threads share two heaps, and none puts small blocks aside, of which one alone keeps
+ * all memory below it from being returned. Whoever sets them otherwise is heeded.
  */
-const ALLOCATOR = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '131072', MALLOC_ARENA_MAX: '2' };
+const ALLOCATOR = {
+  MALLOC_MMAP_THRESHOLD_: '131072',
+  MALLOC_TRIM_THRESHOLD_: '131072',
+  MALLOC_ARENA_MAX: '2',
+  GLIBC_TUNABLES: 'glibc.malloc.tcache_count=0',
+};
 
 /**
  * For what the program itself keeps, in MiB: near this V8 collects more often; by itself it would take a quarter of the machine first. In a

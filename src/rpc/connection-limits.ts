@@ -79,7 +79,7 @@ const ORDERLY: ReadonlySet<ConnectionCloseReason> = new Set([
   'suspect',
 ]);
 
-const nothing = (): Holding => ({ unfinished: 0, oldUnfinished: 0, unfinishedMs: 0, unread: 0, bytes: 0 });
+const nothing = (): Holding => ({ unfinished: 0, oldUnfinished: 0, oldUnfinishedMs: 0, unread: 0, bytes: 0 });
 
 function most<T>(items: Iterable<T>, measure: (item: T) => number): T | undefined {
   let [found, largest]: [T | undefined, number] = [undefined, 0];
@@ -145,22 +145,19 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     return most(connections.values(), (connection) => (busy.has(connection) ? 0 : nowMs() - connection.lastCallMs));
   }
 
-  function weigh(patientNow: number, waiting: readonly Call[]): Holding {
-    const sum = nothing();
+  function weigh(patientNow: number, waiting: readonly Call[]): void {
     for (const connection of connections.values()) connection.holding = nothing();
-    for (const { connection } of waiting) for (const each of [connection.holding, sum]) each.unread += 1;
+    for (const { connection } of waiting) connection.holding.unread += 1;
     for (const { stream, body, told, patientMs, connection } of running) {
-      const isUnfinished = !stream.readableEnded && told === undefined;
-      const bytes = stream.writableLength + (body?.bytes ?? stream.readableLength);
-      const unfinishedMs = isUnfinished ? patientNow - patientMs : 0;
-      for (const each of [connection.holding, sum]) {
-        if (isUnfinished) each.unfinished += 1;
-        if (unfinishedMs > OLD_MS) each.oldUnfinished += 1;
-        each.unfinishedMs += unfinishedMs;
-        each.bytes += bytes;
-      }
+      const { holding } = connection;
+      holding.bytes += stream.writableLength + (body?.bytes ?? stream.readableLength);
+      if (stream.readableEnded || told !== undefined) continue;
+      holding.unfinished += 1;
+      const unfinishedMs = patientNow - patientMs;
+      if (unfinishedMs <= OLD_MS) continue;
+      holding.oldUnfinished += 1;
+      holding.oldUnfinishedMs += unfinishedMs;
     }
-    return sum;
   }
 
   /** What one connection does, whatever the others do. */
@@ -172,14 +169,11 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     if (connection.isStill(patientNow) && holding.bytes > MAX_STALLED_BYTES) close(connection, 'stalled');
   }
 
-  /** Closes those that weigh the most until no more is held than may be. */
-  function relieve(
-    reason: ConnectionCloseReason,
-    what: Exclude<keyof Holding, 'unfinishedMs'>,
-    weight: keyof Holding,
-    excess: number,
-  ): void {
-    for (let left = excess; left > 0; ) {
+  /** Closes those that weigh the most until all together hold no more than they may. */
+  function relieve(reason: ConnectionCloseReason, what: keyof Holding, max: number, weight: keyof Holding = what): void {
+    let left = -max;
+    for (const { holding } of connections.values()) left += holding[what];
+    while (left > 0) {
       const worst = most(connections.values(), ({ holding }) => holding[weight]);
       if (worst === undefined) return;
       left -= worst.holding[what];
@@ -191,11 +185,11 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     const [now, patientNow] = [nowMs(), clock.nowMs()];
     sweptCalls = running.size;
     const { waiting, late } = unreadAnswers.look(running, patientNow);
-    const { unfinished, oldUnfinished, unread, bytes } = weigh(patientNow, waiting);
-    relieve('unfinished_requests', 'oldUnfinished', 'unfinishedMs', oldUnfinished - MAX_OLD_UNFINISHED_REQUESTS);
-    relieve('unfinished_requests', 'unfinished', 'unfinished', unfinished - MAX_UNFINISHED_REQUESTS);
-    relieve('unread_answers', 'unread', 'unread', unread - MAX_UNREAD_ANSWERS);
-    relieve('memory', 'bytes', 'bytes', bytes - MAX_HELD_BYTES);
+    weigh(patientNow, waiting);
+    relieve('unfinished_requests', 'oldUnfinished', MAX_OLD_UNFINISHED_REQUESTS, 'oldUnfinishedMs');
+    relieve('unfinished_requests', 'unfinished', MAX_UNFINISHED_REQUESTS);
+    relieve('unread_answers', 'unread', MAX_UNREAD_ANSWERS);
+    relieve('memory', 'bytes', MAX_HELD_BYTES);
     for (const connection of [...connections.values()]) judge(connection, now, patientNow);
     for (const { stream } of late) stream.close(constants.NGHTTP2_CANCEL);
     for (const peer of [...peers.values()]) {

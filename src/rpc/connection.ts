@@ -46,8 +46,8 @@ export interface Holding {
   unfinished: number;
   /** Those of them that are no longer part of a burst. */
   oldUnfinished: number;
-  /** For how long they have been so, together. */
-  unfinishedMs: number;
+  /** For how long these have been so, together. */
+  oldUnfinishedMs: number;
   /** Answers, or items of streams, that have not been taken for a while. */
   unread: number;
   bytes: number;
@@ -114,7 +114,7 @@ export class Connection {
   readonly isNewcomer: boolean;
   /** Requests that did not arrive in time. */
   slowRequests = 0;
-  holding: Holding = { unfinished: 0, oldUnfinished: 0, unfinishedMs: 0, unread: 0, bytes: 0 };
+  holding: Holding = { unfinished: 0, oldUnfinished: 0, oldUnfinishedMs: 0, unread: 0, bytes: 0 };
   readonly endings = new Endings();
   #pings = 0;
   #settings = 0;

@@ -13,7 +13,7 @@ function open() {
   const look = (bytes: number, unfinished: number): boolean => {
     nowMs += 250;
     socket.bytesRead += bytes;
-    connection.holding = { unfinished, oldUnfinished: 0, unfinishedMs: 0, unread: 0, bytes: 0 };
+    connection.holding = { unfinished, oldUnfinished: 0, oldUnfinishedMs: 0, unread: 0, bytes: 0 };
     return connection.isNoise(nowMs);
   };
   const call = (): void => {
