@@ -6,7 +6,7 @@ import { constants, type ServerHttp2Session } from 'node:http2';
 import type { ConnectionCloseReason, ConnectionMetrics } from '../telemetry/connection-metrics.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Call } from './call.ts';
-import { Connection, type Holding, Peer, type PeerSocket, peerKey } from './connection.ts';
+import { Connection, type Holding, type Moment, Peer, type PeerSocket, peerKey } from './connection.ts';
 import type { PatientClock } from './patient-clock.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
@@ -99,6 +99,7 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
   const maxUnused = Math.max(1, Math.floor(maxConnections * UNUSED_SHARE));
   const unreadAnswers = new UnreadAnswers();
   let sweptCalls = 0;
+  const moment = (): Moment => ({ nowMs: nowMs(), patientMs: clock.nowMs() });
 
   function forget(connection: Connection): void {
     connection.isClosed = true;
@@ -161,12 +162,12 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
   }
 
   /** What one connection does, whatever the others do. */
-  function judge(connection: Connection, now: number, patientNow: number): void {
+  function judge(connection: Connection, now: Moment): void {
     const { hasPreface, hasCalled, session, openedMs, holding } = connection;
-    if (!hasPreface && session !== undefined && patientNow - openedMs > PREFACE_TIMEOUT_MS) close(connection, 'no_preface');
-    if (!hasCalled && patientNow - openedMs > FIRST_CALL_TIMEOUT_MS) close(connection, 'unused');
-    if (connection.isNoise(now)) close(connection, 'noise');
-    if (connection.isStill(patientNow) && holding.bytes > MAX_STALLED_BYTES) close(connection, 'stalled');
+    if (!hasPreface && session !== undefined && now.patientMs - openedMs > PREFACE_TIMEOUT_MS) close(connection, 'no_preface');
+    if (!hasCalled && now.patientMs - openedMs > FIRST_CALL_TIMEOUT_MS) close(connection, 'unused');
+    if (connection.isNoise(now.nowMs)) close(connection, 'noise');
+    if (connection.isStill(now) && holding.bytes > MAX_STALLED_BYTES) close(connection, 'stalled');
   }
 
   /** Closes those that weigh the most until all together hold no more than they may. */
@@ -182,18 +183,18 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
   }
 
   function sweep(): void {
-    const [now, patientNow] = [nowMs(), clock.nowMs()];
+    const now = moment();
     sweptCalls = running.size;
-    const { waiting, late } = unreadAnswers.look(running, patientNow);
-    weigh(patientNow, waiting);
+    const { waiting, late } = unreadAnswers.look(running, now);
+    weigh(now.patientMs, waiting);
     relieve('unfinished_requests', 'oldUnfinished', MAX_OLD_UNFINISHED_REQUESTS, 'oldUnfinishedMs');
     relieve('unfinished_requests', 'unfinished', MAX_UNFINISHED_REQUESTS);
     relieve('unread_answers', 'unread', MAX_UNREAD_ANSWERS);
     relieve('memory', 'bytes', MAX_HELD_BYTES);
-    for (const connection of [...connections.values()]) judge(connection, now, patientNow);
+    for (const connection of [...connections.values()]) judge(connection, now);
     for (const { stream } of late) stream.close(constants.NGHTTP2_CANCEL);
     for (const peer of [...peers.values()]) {
-      if (peer.connections.size === 0 && now > peer.suspectUntilMs) peers.delete(peer.address);
+      if (peer.connections.size === 0 && now.nowMs > peer.suspectUntilMs) peers.delete(peer.address);
     }
   }
 
@@ -234,7 +235,7 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
         socket.destroy();
         return false;
       }
-      const connection = new Connection(socket, peer, { nowMs: now, patientMs: clock.nowMs() });
+      const connection = new Connection(socket, peer, moment());
       connections.set(connection.key, connection);
       peer.connections.add(connection);
       peer.admittedMs = now;

@@ -1,6 +1,7 @@
 /** What is known of one connection to the gRPC port and of the address it comes from, and when they do what no client would. */
 import type { ServerHttp2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import { LISTENED_MS } from './patient-clock.ts';
 
 /** A TCP connection. */
 export interface PeerSocket extends Duplex {
@@ -39,6 +40,12 @@ const NOISE_BYTES = 262_144;
 /** What a connection moves in a second at least while it holds more than it may for long. */
 const MOVING_BYTES = 65_536;
 const LOOK_BACK_MS = 1_000;
+
+/** The same one on two clocks. */
+export interface Moment {
+  readonly nowMs: number;
+  readonly patientMs: number;
+}
 
 /** What a connection makes us hold: requests that are not whole, and answers that are not taken. */
 export interface Holding {
@@ -121,12 +128,13 @@ export class Connection {
   #ledgerMs: number;
   #writtenBefore = 0;
   #lookedMs: number;
+  #lookedPatientMs: number;
   #readBytes = 0;
   #heardMs: number;
   #wasArriving = false;
   #movedBytes = 0;
 
-  constructor(socket: PeerSocket, peer: Peer, { nowMs, patientMs }: { readonly nowMs: number; readonly patientMs: number }) {
+  constructor(socket: PeerSocket, peer: Peer, { nowMs, patientMs }: Moment) {
     this.socket = socket;
     this.key = peerKey(socket);
     this.peer = peer;
@@ -134,7 +142,8 @@ export class Connection {
     this.isNewcomer = nowMs < peer.suspectUntilMs;
     this.lastCallMs = nowMs;
     this.#ledgerMs = nowMs;
-    this.#lookedMs = patientMs;
+    this.#lookedMs = nowMs;
+    this.#lookedPatientMs = patientMs;
     this.#heardMs = nowMs;
   }
 
@@ -188,11 +197,12 @@ export class Connection {
   }
 
   /** Whether it moved nothing to speak of in the second before; false, too, while that is not over. */
-  isStill(patientMs: number): boolean {
-    if (patientMs - this.#lookedMs < LOOK_BACK_MS) return false;
+  isStill({ nowMs, patientMs }: Moment): boolean {
+    if (nowMs - this.#lookedMs < LOOK_BACK_MS || patientMs - this.#lookedPatientMs < LISTENED_MS) return false;
     const { bytesRead, bytesWritten } = this.socket;
     const movedBytes = bytesRead + bytesWritten - this.#movedBytes;
-    this.#lookedMs = patientMs;
+    this.#lookedMs = nowMs;
+    this.#lookedPatientMs = patientMs;
     this.#movedBytes = bytesRead + bytesWritten;
     return movedBytes < MOVING_BYTES;
   }

@@ -3,6 +3,8 @@
  * silent whose bytes have come and were not read.
  */
 const TICK_MS = 25;
+/** Who has moved nothing in so much of it has been listened to several times. */
+export const LISTENED_MS = 100;
 /** What passes from one tick to the next at most. Between two the process has read what there was. */
 const MOST_MS = 2 * TICK_MS;
 

@@ -1,9 +1,11 @@
 /** Answers, and items of streams, that their callers do not take. */
 import type { Call } from './call.ts';
+import type { Moment } from './connection.ts';
+import { LISTENED_MS } from './patient-clock.ts';
 
 interface Unread {
   readonly bytes: number;
-  readonly sinceMs: number;
+  readonly since: Moment;
 }
 
 export interface Look {
@@ -21,8 +23,8 @@ const UNREAD_TIMEOUT_MS = 60_000;
 export class UnreadAnswers {
   #known = new Map<Call, Unread>();
 
-  /** To be asked again and again; `patientMs` is on the patient clock. */
-  look(running: Iterable<Call>, patientMs: number): Look {
+  /** To be asked again and again. */
+  look(running: Iterable<Call>, now: Moment): Look {
     const seen = new Map<Call, Unread>();
     const waiting: Call[] = [];
     const late: Call[] = [];
@@ -30,9 +32,9 @@ export class UnreadAnswers {
       const bytes = call.stream.writableLength;
       if (bytes === 0) continue;
       const before = this.#known.get(call);
-      const unread = before?.bytes === bytes ? before : { bytes, sinceMs: patientMs };
+      const unread = before?.bytes === bytes ? before : { bytes, since: now };
       seen.set(call, unread);
-      const waitedMs = patientMs - unread.sinceMs;
+      const waitedMs = now.patientMs - unread.since.patientMs < LISTENED_MS ? 0 : now.nowMs - unread.since.nowMs;
       if (waitedMs > WAITING_MS) waiting.push(call);
       if (waitedMs > UNREAD_TIMEOUT_MS) late.push(call);
     }

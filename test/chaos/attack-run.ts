@@ -17,7 +17,7 @@ const MEGABYTE = 1_000_000;
 /** The honest client has 1. */
 const FIRST_ADDRESS = 2;
 const SHORT = process.env['SHORT'] === '1';
-const ATTACK_MS = SHORT ? 1_500 : 12_000;
+const ATTACK_MS = SHORT ? 3_000 : 12_000;
 
 interface Line {
   readonly name: string;

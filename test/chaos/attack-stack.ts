@@ -35,6 +35,7 @@ const BODY = 'x'.repeat(1_500);
 const MESSAGES = 300;
 const BATCH = 100;
 const WARM_UP_CALLS = 4_000;
+const WARM_UP_LISTS = 400;
 const AT_ONCE = 50;
 const PEAKS = 3;
 const HEALTH = '/grpc.health.v1.Health/Check';
@@ -102,7 +103,10 @@ async function warmUp(attacked: Attacked): Promise<string> {
   for (let call = 0; call < WARM_UP_CALLS; call += AT_ONCE) {
     await Promise.all(Array.from({ length: AT_ONCE }, () => client.messages.getMessage({ id })));
   }
-  for (let call = 0; call < AT_ONCE; call += 1) await client.messages.listMessages({ pageSize: 200 });
+  const list = { pageSize: 200, filter: { address: LONG_ADDRESS } };
+  for (let call = 0; call < WARM_UP_LISTS; call += AT_ONCE) {
+    await Promise.all(Array.from({ length: AT_ONCE }, () => client.messages.listMessages(list)));
+  }
   for (let peak = 0; peak < PEAKS; peak += 1) {
     await burst(attacked, 10, 500);
     await burst(attacked, 250, 1);
