@@ -19,7 +19,7 @@ const callHeaders = (path = METHOD, more: readonly (readonly [string, string])[]
 const HEADERS = callHeaders();
 const LARGE_HEADERS = callHeaders(
   METHOD,
-  Array.from({ length: 55 }, (_, index) => [`x-${'n'.repeat(120)}-${index}`, 'v'.repeat(126)]),
+  Array.from({ length: 40 }, (_, index) => [`x-${'n'.repeat(50)}-${index}`, 'v'.repeat(300)]),
 );
 const MANY_HEADERS = callHeaders(
   METHOD,

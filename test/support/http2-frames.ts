@@ -42,12 +42,18 @@ export function encodeFrame(type: number, flags: number, stream: number, payload
   return Buffer.concat([head, payload]);
 }
 
+/** RFC 7541, 5.1, with a prefix of 7 bits, for numbers below 127 + 2^14. */
+function encodeLength(length: number): Buffer {
+  if (length < 127) return Buffer.of(length);
+  const rest = length - 127;
+  return rest < 128 ? Buffer.of(127, rest) : Buffer.of(127, 128 | (rest & 127), rest >> 7);
+}
+
 /** HPACK at its plainest: not packed, and not to be remembered. */
 export function encodeFields(fields: Fields): Buffer {
   const parts = fields.flat().map((text) => Buffer.from(text, 'latin1'));
-  if (parts.some(({ byteLength }) => byteLength > 126)) throw new Error('its length would take more than one byte');
   return Buffer.concat(
-    parts.flatMap((part, index) => [index % 2 === 0 ? Buffer.of(0) : Buffer.alloc(0), Buffer.of(part.byteLength), part]),
+    parts.flatMap((part, index) => [index % 2 === 0 ? Buffer.of(0) : Buffer.alloc(0), encodeLength(part.byteLength), part]),
   );
 }
 
