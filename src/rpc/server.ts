@@ -75,7 +75,7 @@ const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 48;
 const UNKNOWN_PROTOCOL_TIMEOUT_MS = 1_000;
 /** Of a connection, for streams and headers that are being read; answers that wait are counted in connection-limits.ts. */
-const MAX_SESSION_MEGABYTES = 3;
+const MAX_SESSION_MEGABYTES = 4;
 /** Calls that a connection may cancel: Node's own, 1,000 and 33, would end clients that hedge or lose interest often. */
 const RESET_BURST = 5_000;
 const RESETS_PER_SECOND = 500;
