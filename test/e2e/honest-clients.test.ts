@@ -1,5 +1,6 @@
 /** The limits on connections are for peers that do what no client does: clients that work hard are left alone. */
 import { connect } from 'node:http2';
+import { setImmediate as breathe } from 'node:timers/promises';
 import { status } from '@grpc/grpc-js';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createMessagingClient, MessagingError } from '../../src/client/messaging-client.ts';
@@ -87,14 +88,15 @@ it('so are five thousand over ten connections, all heads first and then the bodi
   ]);
   const ids = Array.from({ length: 500 }, (_, index) => 2 * index + 1);
   const count = async (name: string) => (await scrape(app)).sum(name, { grpc_method: 'Check' });
-  const [started, handled] = [await count('grpc_server_started_total'), await count('grpc_server_handled_total')];
+  const handled = await count('grpc_server_handled_total');
   const open = () => AttackConnection.open({ port: app.grpcPort, settings: Buffer.alloc(0) }, newSeen());
   const connections = (await Promise.all(Array.from({ length: 10 }, open))).filter((each) => each !== undefined);
   const calls = connections.length * ids.length;
   const heads = Buffer.concat(ids.map((id) => encodeFrame(TYPE.headers, FLAG.endHeaders, id, HEAD)));
   const bodies = Buffer.concat(ids.map((id) => encodeFrame(TYPE.data, FLAG.endStream, id, frame(new Uint8Array()))));
   await Promise.all(connections.map((each) => each.write(heads)));
-  await until('the heads are there', async () => (await count('grpc_server_started_total')) === started + calls);
+  // The server, in this process too, reads the heads meanwhile.
+  for (let turn = 0; turn < 50; turn += 1) await breathe();
   await Promise.all(connections.map((each) => each.write(bodies)));
   await until('all are answered', async () => (await count('grpc_server_handled_total')) === handled + calls);
   expect(await closedConnections()).toEqual([]);
