@@ -88,9 +88,9 @@ const ANONYMOUS = 'anonymous';
 export const callKey = createContextKey<Call | undefined>(undefined);
 
 /** What is known of a call from its headers. */
-export type OpenedCall = Pick<Call, 'stream' | 'headers' | 'rawHeaders' | 'endpoint' | 'connection' | 'patientMs'>;
+export type OpenedCall = Pick<Call, 'stream' | 'headers' | 'rawHeaders' | 'endpoint' | 'connection' | 'openedMs' | 'patientMs'>;
 
-export function openCall({ stream, headers, rawHeaders, endpoint, connection, patientMs }: OpenedCall): Call {
+export function openCall({ stream, headers, rawHeaders, endpoint, connection, openedMs, patientMs }: OpenedCall): Call {
   const protocol = protocolOf(headers['content-type']);
   const call: Call = {
     stream,
@@ -108,7 +108,7 @@ export function openCall({ stream, headers, rawHeaders, endpoint, connection, pa
     response: undefined,
     body: undefined,
     ending: undefined,
-    openedMs: performance.now(),
+    openedMs,
     patientMs,
     timeoutMs: undefined,
     allowedMs: Number.POSITIVE_INFINITY,

@@ -91,6 +91,7 @@ export function enforceDeadline(call: Call, method: DescMethod, limits: Deadline
 export function sweepDeadlines(running: Iterable<Call>, clock: PatientClock, onSlowRequest: OnSlowRequest): { stop(): void } {
   const sweep = (): void => {
     const nowMs = performance.now();
+    const patientNowMs = clock.nowMs(nowMs);
     for (const call of running) {
       const { allowedMs, openedMs, patientMs, requestMs } = call;
       if (nowMs >= call.knownUntilMs) {
@@ -99,7 +100,7 @@ export function sweepDeadlines(running: Iterable<Call>, clock: PatientClock, onS
         endSoon(call);
       }
       // It may have come, and not been read yet.
-      if (clock.nowMs() - patientMs >= requestMs) {
+      if (patientNowMs - patientMs >= requestMs) {
         call.requestMs = Number.POSITIVE_INFINITY;
         expire(call, 'request', requestMs, onSlowRequest);
       }

@@ -19,9 +19,9 @@ export class PatientClock {
     this.#tickedMs = wallMs();
   }
 
-  /** Counted from its start. */
-  nowMs(): number {
-    return this.#passedMs + Math.min(this.#wallMs() - this.#tickedMs, MOST_MS);
+  /** Counted from its start. `wallMs`: for who has read that clock already. */
+  nowMs(wallMs = this.#wallMs()): number {
+    return this.#passedMs + Math.min(wallMs - this.#tickedMs, MOST_MS);
   }
 
   /** The process hears again. */

@@ -74,7 +74,10 @@ export interface RpcServer {
 const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 48;
 const UNKNOWN_PROTOCOL_TIMEOUT_MS = 1_000;
-/** Of a connection, for streams and headers that are being read; answers that wait are counted in connection-limits.ts. */
+/**
+ * Of a connection, for streams and headers that are being read, and for what nghttp2 holds of answers: with more than that unread, further
+ * calls on the connection are refused. All that waits is counted in connection-limits.ts.
+ */
 const MAX_SESSION_MEGABYTES = 4;
 /** Calls that a connection may cancel: Node's own, 1,000 and 33, would end clients that hedge or lose interest often. */
 const RESET_BURST = 5_000;
@@ -221,7 +224,8 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
       return;
     }
     const endpoint = endpointOf(String(headers[':path']));
-    const call = openCall({ stream, headers, rawHeaders, endpoint, connection, patientMs: clock.nowMs() });
+    const openedMs = nowMs();
+    const call = openCall({ stream, headers, rawHeaders, endpoint, connection, openedMs, patientMs: clock.nowMs(openedMs) });
     running.add(call);
     guard.called(call);
     endpoint.counts.started();
