@@ -32,18 +32,26 @@ const limits = {
 /** Of loopback; what one address may do wrong is limited, and here it is done on purpose. */
 const ADDRESSES = 250;
 
-/** A connection that is made again, from another address, when a request has ended it. */
+/** Before a connection is left: some of its requests never end, and a server bears so many of them from one. */
+const MAX_BATCHES = 50;
+
+/** A connection that is made again, from another address, after some batches, and when a request has ended it. */
 function connector({ grpcPort: port }: { readonly grpcPort: number }) {
   let client: RawClient | undefined;
   let connections = 0;
+  let batches = 0;
   const createConnection = () => {
     connections += 1;
     return netConnect({ host: '127.0.0.1', port, localAddress: `127.0.1.${1 + (connections % ADDRESSES)}` });
   };
   return {
     async client(): Promise<RawClient> {
-      if (client === undefined || client.session.closed || client.session.destroyed)
+      batches += 1;
+      if (client === undefined || client.session.closed || client.session.destroyed || batches > MAX_BATCHES) {
+        await client?.[Symbol.asyncDispose]();
         client = await connectRaw(`http://127.0.0.1:${port}`, { createConnection });
+        batches = 1;
+      }
       return client;
     },
     async [Symbol.asyncDispose]() {
