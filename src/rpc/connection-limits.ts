@@ -79,6 +79,8 @@ const ORDERLY: ReadonlySet<ConnectionCloseReason> = new Set([
   'suspect',
 ]);
 
+const lengthOf = (fields: readonly string[]): number => fields.reduce((sum, { length }) => sum + length, 0);
+
 const nothing = (): Holding => ({ unfinished: 0, oldUnfinished: 0, oldUnfinishedMs: 0, unread: 0, bytes: 0 });
 
 function most<T>(items: Iterable<T>, measure: (item: T) => number): T | undefined {
@@ -149,11 +151,12 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
   function weigh(patientNow: number, waiting: readonly Call[]): void {
     for (const connection of connections.values()) connection.holding = nothing();
     for (const { connection } of waiting) connection.holding.unread += 1;
-    for (const { stream, body, told, patientMs, connection } of running) {
+    for (const { stream, rawHeaders, body, told, patientMs, connection } of running) {
       const { holding } = connection;
       holding.bytes += stream.writableLength + (body?.bytes ?? stream.readableLength);
       if (stream.readableEnded || told !== undefined) continue;
       holding.unfinished += 1;
+      holding.bytes += lengthOf(rawHeaders);
       const unfinishedMs = patientNow - patientMs;
       if (unfinishedMs <= OLD_MS) continue;
       holding.oldUnfinished += 1;

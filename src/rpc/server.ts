@@ -75,10 +75,10 @@ const MAX_HEADER_BYTES = 16_384;
 const MAX_HEADER_PAIRS = 48;
 const UNKNOWN_PROTOCOL_TIMEOUT_MS = 1_000;
 /**
- * Of a connection, for streams and headers that are being read, and for what nghttp2 holds of answers: with more than that unread, further
- * calls on the connection are refused. All that waits is counted in connection-limits.ts.
+ * Of a connection, and no limit that is met: what nghttp2 holds are mostly answers that wait, and connection-limits.ts bounds those of all
+ * connections together. nghttp2 would refuse whatever is called next, beside a large answer that is taken slowly.
  */
-const MAX_SESSION_MEGABYTES = 4;
+const MAX_SESSION_MEGABYTES = 64;
 /** Calls that a connection may cancel: Node's own, 1,000 and 33, would end clients that hedge or lose interest often. */
 const RESET_BURST = 5_000;
 const RESETS_PER_SECOND = 500;

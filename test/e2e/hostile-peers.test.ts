@@ -35,17 +35,23 @@ afterAll(() => opened.disposeAsync());
 let app: TestApp;
 let honest: MessagingClient;
 let seen: Seen;
-// Each test is about an address that nothing is known of.
-beforeEach(async () => {
+async function start(requestTimeoutMs: number): Promise<void> {
   const limits = { MAX_CONNECTIONS: String(MAX_CONNECTIONS), MAX_CONNECTIONS_PER_ADDRESS: String(MAX_OF_ADDRESS) };
-  app = await startTestApp({ DATABASE_URL: databaseUrl, ...limits, REQUEST_TIMEOUT_MS: String(REQUEST_TIMEOUT_MS) });
+  app = await startTestApp({ DATABASE_URL: databaseUrl, ...limits, REQUEST_TIMEOUT_MS: String(requestTimeoutMs) });
   honest = createMessagingClient(`127.0.0.1:${app.grpcPort}`, { deadlineMs: 60_000 });
   seen = newSeen();
   await honest.messages.listMessages({});
-  return async () => {
-    honest.close();
-    await app[Symbol.asyncDispose]();
-  };
+}
+
+async function stop(): Promise<void> {
+  honest.close();
+  await app[Symbol.asyncDispose]();
+}
+
+// Each test is about an address that nothing is known of.
+beforeEach(async () => {
+  await start(REQUEST_TIMEOUT_MS);
+  return stop;
 });
 
 /** SETTINGS_INITIAL_WINDOW_SIZE of 0. */
@@ -190,6 +196,17 @@ it('of unfinished requests there are so many in all: whose are the oldest is clo
   await second.write(requests);
   await third.write(requests);
   await expectClosed([first], 'unfinished_requests');
+});
+
+it('heads of requests that do not come are held up to a few megabytes', async () => {
+  await stop();
+  // A request that is given up is none that is held.
+  await start(10 * REQUEST_TIMEOUT_MS);
+  const connection = await attacker();
+  const padding = encodeFields(Array.from({ length: 12 }, (_, index) => [`x-${index}`, 'x'.repeat(1_000)] as const));
+  const long = (stream: number) => encodeFrame(TYPE.headers, FLAG.endHeaders, stream, Buffer.concat([HEADERS, padding]));
+  await connection.write(many(400, long));
+  await expectClosed([connection], 'stalled');
 });
 
 it('answers that nobody takes are held up to a few megabytes', async () => {

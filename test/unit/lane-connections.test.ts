@@ -28,11 +28,11 @@ async function connectBoth(on: HandlerLanes, settings = {}) {
 const urlOf = ({ port }: Lane) => `http://127.0.0.1:${port}`;
 
 /** Calls whose handlers have answered, of which nobody takes the answer. */
-async function unreadAnswers(on: HandlerLanes, open: (request: Partial<RawRequest>) => RawCall[]): Promise<RawCall[]> {
+async function unreadAnswers(on: HandlerLanes, open: (request: Partial<RawRequest>) => RawCall[], answer = LARGE): Promise<RawCall[]> {
   let asked = 0;
   on.serve(() => {
     asked += 1;
-    return LARGE;
+    return answer;
   });
   const calls = open({ unread: true });
   await expect.poll(() => asked, often).toBe(2);
@@ -83,6 +83,18 @@ describe('a caller that reads', () => {
     expect(lean?.body.equals(connect?.body ?? Buffer.alloc(0))).toBe(true);
     expect(lean?.trailers).toEqual(connect?.trailers);
     expect(await on.counted()).toEqual({ OK: 1 });
+    for (const raw of both) await raw[Symbol.asyncDispose]();
+  });
+
+  it('one answer slowly is given the others beside it', async () => {
+    await using on = await startHandlerLanes({ maxResponseBytes: 16_000_000 });
+    const { both, open } = await connectBoth(on);
+    const slow = await unreadAnswers(on, open, { message: { id: ID, body: 'x'.repeat(15_000_000) } });
+    on.serve(() => ({}));
+    for (const call of open({})) expect(await call.ended).toMatchObject({ trailers: { 'grpc-status': '0' }, rstCode: 0 });
+    for (const call of slow) call.read();
+    for (const call of slow) expect((await call.ended).body.byteLength).toBeGreaterThan(15_000_000);
+    expect(await on.counted()).toEqual({ OK: 2 });
     for (const raw of both) await raw[Symbol.asyncDispose]();
   });
 
