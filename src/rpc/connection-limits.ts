@@ -2,11 +2,12 @@
  * What peers may make this process hold and do, over all connections to the gRPC port. Memory is bounded for the process and not only for
  * each connection, so that many small attackers get no further than a large one; whoever holds the most is closed first.
  */
-import { constants, type ServerHttp2Session } from 'node:http2';
+import { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { ConnectionCloseReason, ConnectionMetrics } from '../telemetry/connection-metrics.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { Call } from './call.ts';
-import { Connection, type Holding, type Moment, Peer, type PeerSocket, peerKey } from './connection.ts';
+import { Connection, type Moment, Peer, type PeerSocket, peerKey } from './connection.ts';
+import { type Holding, weigh } from './holding.ts';
 import type { PatientClock } from './patient-clock.ts';
 import { UnreadAnswers } from './unread-answers.ts';
 
@@ -21,7 +22,7 @@ export interface ConnectionGuard {
   /** undefined: it was closed in the meantime. */
   began(session: ServerHttp2Session): Connection | undefined;
   /** Before a call is looked at; false: the connection has as many under way as it may for now. */
-  mayCall(connection: Connection): boolean;
+  mayCall(connection: Connection, stream: ServerHttp2Stream): boolean;
   called(call: Call): void;
   /** A call is over. */
   ended(call: Call): void;
@@ -41,6 +42,7 @@ export interface GuardParts {
 }
 
 const SWEEP_MS = 250;
+const GLANCE_MS = 25;
 /** The sweep comes before its time when so many more calls are under way. */
 const SWEEP_CALLS = 500;
 /** Until HTTP/2 begins; a TLS handshake has a limit of its own before it. */
@@ -50,9 +52,8 @@ const FIRST_CALL_TIMEOUT_MS = 30_000;
 const UNUSED_SHARE = 1 / 16;
 /** Of all connections together; one has MAX_CONCURRENT_STREAMS at most. A burst of calls brings all heads first, then the bodies. */
 const MAX_UNFINISHED_REQUESTS = 10_000;
-/** Of these, such as have been so for longer than that. */
+/** Of these, such as are no longer part of a burst. */
 const MAX_OLD_UNFINISHED_REQUESTS = 2_000;
-const OLD_MS = 250;
 /** Of one connection, ever. */
 const MAX_SLOW_REQUESTS = 100;
 /** Of all connections together, that nobody has begun to take for a while. */
@@ -78,10 +79,6 @@ const ORDERLY: ReadonlySet<ConnectionCloseReason> = new Set([
   'too_many_of_address',
   'suspect',
 ]);
-
-const lengthOf = (fields: readonly string[]): number => fields.reduce((sum, { length }) => sum + length, 0);
-
-const nothing = (): Holding => ({ unfinished: 0, oldUnfinished: 0, oldUnfinishedMs: 0, unread: 0, bytes: 0 });
 
 function most<T>(items: Iterable<T>, measure: (item: T) => number): T | undefined {
   let [found, largest]: [T | undefined, number] = [undefined, 0];
@@ -148,22 +145,6 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     return most(connections.values(), (connection) => (busy.has(connection) ? 0 : nowMs() - connection.lastCallMs));
   }
 
-  function weigh(patientNow: number, waiting: readonly Call[]): void {
-    for (const connection of connections.values()) connection.holding = nothing();
-    for (const { connection } of waiting) connection.holding.unread += 1;
-    for (const { stream, rawHeaders, body, told, patientMs, connection } of running) {
-      const { holding } = connection;
-      holding.bytes += stream.writableLength + (body?.bytes ?? stream.readableLength);
-      if (stream.readableEnded || told !== undefined) continue;
-      holding.unfinished += 1;
-      holding.bytes += lengthOf(rawHeaders);
-      const unfinishedMs = patientNow - patientMs;
-      if (unfinishedMs <= OLD_MS) continue;
-      holding.oldUnfinished += 1;
-      holding.oldUnfinishedMs += unfinishedMs;
-    }
-  }
-
   /** What one connection does, whatever the others do. */
   function judge(connection: Connection, now: Moment): void {
     const { hasPreface, hasCalled, session, openedMs, holding } = connection;
@@ -189,7 +170,7 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     const now = moment();
     sweptCalls = running.size;
     const { waiting, late } = unreadAnswers.look(running, now);
-    weigh(now.patientMs, waiting);
+    weigh(connections.values(), { running, waiting, patientNow: now.patientMs });
     relieve('unfinished_requests', 'oldUnfinished', MAX_OLD_UNFINISHED_REQUESTS, 'oldUnfinishedMs');
     relieve('unfinished_requests', 'unfinished', MAX_UNFINISHED_REQUESTS);
     relieve('unread_answers', 'unread', MAX_UNREAD_ANSWERS);
@@ -222,7 +203,12 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
     return undefined;
   }
 
-  const timer = setInterval(sweep, SWEEP_MS).unref();
+  /** The C allocator returns little of what a flood makes it take between two sweeps. */
+  function glance(): void {
+    for (const connection of connections.values()) if (connection.losesHeads()) close(connection, 'wasted');
+  }
+
+  const timers = [setInterval(sweep, SWEEP_MS).unref(), setInterval(glance, GLANCE_MS).unref()];
   return {
     admits(socket) {
       // It has gone already.
@@ -259,7 +245,8 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
       session.on('error', ({ code }: NodeJS.ErrnoException) => code === 'ERR_HTTP2_ERROR' && close(connection, 'protocol'));
       return connection;
     },
-    mayCall(connection) {
+    mayCall(connection, { id = 0 }) {
+      connection.heard(id);
       const { isNewcomer, callsUnderWay, peer } = connection;
       if (!isNewcomer || callsUnderWay < SUSPECT_CALLS) return true;
       const now = nowMs();
@@ -290,6 +277,8 @@ export function guardConnections({ maxConnections, maxConnectionsPerAddress }: C
       connection.slowRequests += 1;
       if (connection.slowRequests > MAX_SLOW_REQUESTS) close(connection, 'slow_requests');
     },
-    stop: () => clearInterval(timer),
+    stop() {
+      for (const timer of timers) clearInterval(timer);
+    },
   };
 }

@@ -1,6 +1,7 @@
 /** What is known of one connection to the gRPC port and of the address it comes from, and when they do what no client would. */
 import type { ServerHttp2Session } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import { type Holding, nothing } from './holding.ts';
 import { LISTENED_MS } from './patient-clock.ts';
 
 /** A TCP connection. */
@@ -35,6 +36,14 @@ const WASTED_PER_ANSWER = 4;
 /** The same for all connections of an address, per LEDGER_MS. */
 const FREE_WASTED_OF_ADDRESS = 3_000;
 
+/**
+ * Calls of a connection whose heads HTTP/2 refuses, ever, and for each that a handler answered one more. We are not told of them, and each
+ * costs some KB until all that has arrived is read.
+ */
+const FREE_LOST_HEADS = 100;
+/** Fewer than 100 heads that are refused are no longer than that. */
+const UNHEARD_BYTES = 16_384;
+
 /** Bytes of a quarter of a second in which no call began and none was arriving: frames that are no calls. */
 const NOISE_BYTES = 262_144;
 /** What a connection moves in a second at least while it holds more than it may for long. */
@@ -45,19 +54,6 @@ const LOOK_BACK_MS = 1_000;
 export interface Moment {
   readonly nowMs: number;
   readonly patientMs: number;
-}
-
-/** What a connection makes us hold: requests that are not whole, and answers that are not taken. */
-export interface Holding {
-  /** Requests of which the end is missing. */
-  unfinished: number;
-  /** Those of them that are no longer part of a burst. */
-  oldUnfinished: number;
-  /** For how long these have been so, together. */
-  oldUnfinishedMs: number;
-  /** Answers, or items of streams, that have not been taken for a while. */
-  unread: number;
-  bytes: number;
 }
 
 /** Calls that a handler answered, and calls that came to nothing. */
@@ -121,8 +117,12 @@ export class Connection {
   readonly isNewcomer: boolean;
   /** Requests that did not arrive in time. */
   slowRequests = 0;
-  holding: Holding = { unfinished: 0, oldUnfinished: 0, oldUnfinishedMs: 0, unread: 0, bytes: 0 };
+  holding: Holding = nothing();
   readonly endings = new Endings();
+  /** Streams that never became calls. */
+  #unheard = 0;
+  #lastStream = -1;
+  #weighedBytes = 0;
   #pings = 0;
   #settings = 0;
   #ledgerMs: number;
@@ -173,6 +173,24 @@ export class Connection {
   wasted(): boolean {
     this.endings.wasted += 1;
     return this.endings.exceed(FREE_WASTED);
+  }
+
+  /** Told of each call by the number of its stream. */
+  heard(stream: number): void {
+    this.#unheard += (stream - this.#lastStream) / 2 - 1;
+    this.#lastStream = stream;
+  }
+
+  /**
+   * Whether too many heads were lost, and the last one that came was: numbers alone prove nothing, since clients leave out those of calls
+   * that they take back before they send them. Costs little when little has come since it was asked last.
+   */
+  losesHeads(): boolean {
+    const { bytesRead } = this.socket;
+    if (bytesRead - this.#weighedBytes < UNHEARD_BYTES || this.session?.destroyed !== false) return false;
+    this.#weighedBytes = bytesRead;
+    const unheard = ((this.session.state.lastProcStreamID ?? 0) - this.#lastStream) / 2;
+    return unheard > 0 && this.#unheard + unheard > FREE_LOST_HEADS + this.endings.answered;
   }
 
   #renew(nowMs: number): void {

@@ -218,7 +218,7 @@ export async function startRpcServer(options: ServerOptions, parts: ServerParts)
   ): void {
     // A caller may reset its stream at any time; without a listener that would end the process.
     stream.on('error', ignore);
-    if (!guard.mayCall(connection)) {
+    if (!guard.mayCall(connection, stream)) {
       // Which says that nothing was done, so it may be sent again.
       stream.close(constants.NGHTTP2_REFUSED_STREAM);
       return;

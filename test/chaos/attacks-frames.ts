@@ -21,6 +21,9 @@ const LARGE_HEADERS = callHeaders(
   METHOD,
   Array.from({ length: 40 }, (_, index) => [`x-${'n'.repeat(50)}-${index}`, 'v'.repeat(300)]),
 );
+/** Adds a field to the table of the connection's fields, where it is number 62 from then on. */
+const REMEMBER_FIELD = Buffer.concat([HEADERS, Buffer.from([0x40, 1, 0x78, 1, 0x76])]);
+const REMEMBERED_FIELDS = Buffer.concat([HEADERS, Buffer.alloc(200, 0x80 | 62)]);
 const MANY_HEADERS = callHeaders(
   METHOD,
   Array.from({ length: 200 }, (_, index) => [`x-${index}`, 'v']),
@@ -68,6 +71,10 @@ function streams(
 
 const reset = (stream: number, code = 8) => encodeFrame(TYPE.reset, 0, stream, uint32(code));
 const open = (stream: number) => encodeFrame(TYPE.headers, FLAG.endHeaders, stream, HEADERS);
+/** All that comes of its stream. */
+const head = (stream: number, fields: Uint8Array) => encodeFrame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, stream, fields);
+/** A call that a handler answers, with an error: there is nothing in it. */
+const invalid = (stream: number) => Buffer.concat([open(stream), encodeFrame(TYPE.data, FLAG.endStream, stream, Buffer.alloc(5))]);
 /** The head of a gRPC frame that promises so many bytes, and some of them. */
 function begun(stream: number, promised: number, sent: number): Buffer {
   const data = Buffer.alloc(5 + sent);
@@ -142,10 +149,13 @@ export const frameAttacks: readonly Attack[] = [
         }
       }),
   },
-  streams('headers of 16 KB', { connections: 10 }, (stream) =>
-    encodeFrame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, stream, LARGE_HEADERS),
+  streams('headers of 16 KB', { connections: 10 }, (stream) => head(stream, LARGE_HEADERS)),
+  streams('200 headers', { connections: 10 }, (stream) => head(stream, MANY_HEADERS)),
+  streams('one header 200 times', { connections: 10 }, (stream) =>
+    stream === 1 ? head(1, REMEMBER_FIELD) : head(stream, REMEMBERED_FIELDS),
   ),
-  streams('200 headers', { connections: 10 }, (stream) =>
-    encodeFrame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, stream, MANY_HEADERS),
-  ),
+  streams('one header 200 times, between calls', { connections: 10 }, (stream) => {
+    if (stream === 1) return head(1, REMEMBER_FIELD);
+    return stream % 32 === 1 ? invalid(stream) : head(stream, REMEMBERED_FIELDS);
+  }),
 ];

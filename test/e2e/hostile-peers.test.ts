@@ -82,6 +82,9 @@ const closedFor = async (reason: string): Promise<number> => (await scrape(app))
 const many = (count: number, make: (stream: number) => Uint8Array) =>
   Buffer.concat(Array.from({ length: count }, (_, index) => make(2 * index + 1)));
 const headers = (stream: number) => encodeFrame(TYPE.headers, FLAG.endHeaders, stream, HEADERS);
+const MANY_HEADERS = encodeFields(Array.from({ length: 60 }, (_, index) => [`x-${index}`, 'v'] as const));
+const manyHeaders = (stream: number) =>
+  encodeFrame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, stream, Buffer.concat([HEADERS, MANY_HEADERS]));
 
 async function expectClosed(connections: readonly AttackConnection[], reason: string): Promise<void> {
   await Promise.all(connections.map(({ closed }) => closed));
@@ -97,6 +100,8 @@ it.each([
     'wasted',
     many(5_000, (id) => Buffer.concat([headers(id), encodeFrame(TYPE.reset, 0, id, uint32(CANCEL))])),
   ],
+  ['heads that HTTP/2 refuses, between calls', 'wasted', many(200, (id) => (id % 20 === 1 ? call(id) : manyHeaders(id)))],
+  ['heads that HTTP/2 refuses, and no call', 'wasted', many(120, manyHeaders)],
 ])('too many %s', async (_, reason, bytes) => {
   const connection = await attacker();
   await connection.write(bytes);
