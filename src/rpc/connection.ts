@@ -41,7 +41,7 @@ const FREE_WASTED_OF_ADDRESS = 3_000;
  * costs some KB until all that has arrived is read.
  */
 const FREE_LOST_HEADS = 100;
-/** Fewer than 100 heads that are refused are no longer than that. */
+/** It is not looked at before it has sent so much since the last time: so many bytes are few lost heads. */
 const UNHEARD_BYTES = 16_384;
 
 /** Bytes of a quarter of a second in which no call began and none was arriving: frames that are no calls. */
