@@ -74,7 +74,10 @@ export const variables = {
   CACHE_LOCAL_BYTES: integer(
     0,
     17_179_869_184,
-  )({ default: 67_108_864, desc: 'Memory of this process for answers to callers who accept old ones (max_staleness). 0: none.' }),
+  )({
+    default: 67_108_864,
+    desc: 'Memory of this process for answers to callers who accept old ones (max_staleness): so much for messages, so much for conversations. 0: none.',
+  }),
   CACHE_LOAD_CONCURRENCY: integer(
     1,
     500,

@@ -129,9 +129,7 @@ export function createCellCache<View>(parts: CellCacheParts<View>): CellCache<Vi
     switch (cell.kind) {
       case 'value': {
         const { view, version, expiresAtMs } = cell;
-        // A copy of its own: the reply is a slice of a larger buffer, which it would keep.
-        const own = { bytes: Buffer.from(bytes), version, expiresAtMs };
-        const answer = { view, tier: rows.place(view).tier, cell: own, knownAtMs: startedMs };
+        const answer = { view, tier: rows.place(view).tier, cell: { bytes, version, expiresAtMs }, knownAtMs: startedMs };
         local.remember(id, answer);
         return hit(id, bytes, answer);
       }

@@ -20,12 +20,19 @@ export interface LocalAnswers<View> {
   ids(): Iterable<string>;
 }
 
-/** An entry without its payload, in bytes. */
-const OVERHEAD_BYTES = 512;
+/** An entry without its payload, in bytes; measured on messages, most of it objects and the headers of three buffers. */
+const OVERHEAD_BYTES = 1_600;
 /** Of an answer that did not come from a cell. */
 const PRESUMED_BYTES = 1_024;
 /** The cell, what was decoded from it, and what was encoded of that for callers. */
 const COPIES = 3;
+
+/** Replies are slices of larger buffers, and so are small copies, of Node's pool: either would keep 64 KB for each cell. */
+function ownBytes(bytes: Buffer): Buffer {
+  const own = Buffer.allocUnsafeSlow(bytes.byteLength);
+  bytes.copy(own);
+  return own;
+}
 
 /** `maxBytes` 0: remembers nothing. */
 export function createLocalAnswers<View>(maxBytes: number): LocalAnswers<View> {
@@ -39,7 +46,9 @@ export function createLocalAnswers<View>(maxBytes: number): LocalAnswers<View> {
     remember(id, answer) {
       const known = answers.peek(id);
       // A slow reader must not replace what a later one has found.
-      if (known === undefined || known.knownAtMs <= answer.knownAtMs) answers.set(id, answer);
+      if (known !== undefined && known.knownAtMs > answer.knownAtMs) return;
+      const { cell } = answer;
+      answers.set(id, cell === undefined ? answer : { ...answer, cell: { ...cell, bytes: ownBytes(cell.bytes) } });
     },
     ids: () => answers.keys(),
   };

@@ -57,12 +57,15 @@ export interface DeliveryStackOptions {
   readonly seed: number;
   readonly servers: number;
   readonly workers: number;
+  /** For all of them, beside what they need. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 export async function startDeliveryStack({
   seed,
   servers: serverCount,
   workers: workerCount,
+  env = {},
 }: DeliveryStackOptions): Promise<DeliveryStack> {
   await using opening = new AsyncDisposableStack();
   const postgres = opening.use(await startOwnPostgres());
@@ -102,6 +105,7 @@ export async function startDeliveryStack({
     DISPATCH_CALLBACK_WAIT_MS: '4000',
     DISPATCH_UNKNOWN_WINDOW_MS: '20000',
     DISPATCH_WORKER_LOST_MS: '1500',
+    ...env,
   };
   const ports = await Promise.all(Array.from({ length: serverCount }, () => freePort()));
   const servers = ports.map((port, index) =>

@@ -42,6 +42,7 @@ export function clientOfItsOwn(address: string, index: number, options: Messagin
 
 export interface LoadOptions {
   readonly address: string;
+  readonly access: MessagingClientOptions;
   readonly clients: number;
   readonly seed: number;
   /** Begins every body. */
@@ -49,7 +50,7 @@ export interface LoadOptions {
   readonly attempts: number | undefined;
 }
 
-export function startLoad({ address, clients, seed, label, attempts: maxAttempts }: LoadOptions): Load {
+export function startLoad({ address, access, clients, seed, label, attempts: maxAttempts }: LoadOptions): Load {
   const acknowledged = new Map<string, string>();
   const bodies: string[] = [];
   const failures: string[] = [];
@@ -92,7 +93,7 @@ export function startLoad({ address, clients, seed, label, attempts: maxAttempts
     }
   }
 
-  const options: MessagingClientOptions = { onRetry, ...(maxAttempts === undefined ? {} : { maxAttempts }) };
+  const options: MessagingClientOptions = { ...access, onRetry, ...(maxAttempts === undefined ? {} : { maxAttempts }) };
   const opened = Array.from({ length: clients }, (_, index) => clientOfItsOwn(address, index, options));
   const callers = opened.flatMap((client, index) =>
     Array.from({ length: CALLERS_PER_CLIENT }, (_, nth) =>

@@ -40,8 +40,8 @@ async function countWrites(
 
 async function runKind(kind: RestartKind, stack: RestartStack, settings: RestartSettings): Promise<Outcome> {
   const random = seededRandom(seedOf(settings.seed, kind));
-  const watchers = await Promise.all(Array.from({ length: WATCHERS }, (_, index) => startWatcher(stack.address, index)));
-  const load = startLoad({ ...settings, address: stack.address, label: kind });
+  const watchers = await Promise.all(Array.from({ length: WATCHERS }, (_, index) => startWatcher(stack.address, stack.access, index)));
+  const load = startLoad({ ...settings, address: stack.address, access: stack.access, label: kind });
   for (let restarts = 1; restarts <= settings.restarts; restarts += 1) {
     await wait(random() * MAX_PAUSE_MS);
     await stack.restart(Math.floor(random() * settings.processes), kind);
@@ -85,7 +85,7 @@ const settings = readRestartSettings(process.env);
 console.log(`${settings.processes} processes on one port, SEED=${settings.seed}`);
 const outcomes: Outcome[] = [];
 {
-  await using stack = await startRestartStack(settings.processes);
+  await using stack = await startRestartStack(settings);
   for (const kind of settings.kinds) outcomes.push(await runKind(kind, stack, settings));
 }
 tell(outcomes);

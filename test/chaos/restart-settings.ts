@@ -12,6 +12,8 @@ export interface RestartSettings {
   readonly clients: number;
   /** Of each call; undefined: what the client package does by itself. 1 shows what its callers would see without retries. */
   readonly attempts: number | undefined;
+  /** Callers speak TLS and have client certificates. */
+  readonly tls: boolean;
   /** Choices follow from it; the timing of processes does not. */
   readonly seed: number;
 }
@@ -39,6 +41,7 @@ export function readRestartSettings(environment: NodeJS.ProcessEnv): RestartSett
     restarts: numberFrom(environment, 'RESTARTS') ?? extent.restarts,
     clients: extent.clients,
     attempts: numberFrom(environment, 'ATTEMPTS'),
+    tls: environment['TLS'] === '1',
     seed: numberFrom(environment, 'SEED') ?? Math.ceil(Math.random() * MAX_SEED),
   };
 }

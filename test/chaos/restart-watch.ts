@@ -1,6 +1,6 @@
 /** A watcher that lives through all restarts, and what it must have been told. */
 import { setTimeout as wait } from 'node:timers/promises';
-import { MessagingError } from '../../src/client/messaging-client.ts';
+import { type MessagingClientOptions, MessagingError } from '../../src/client/messaging-client.ts';
 import { clientOfItsOwn } from './restart-load.ts';
 
 export interface Watched {
@@ -28,9 +28,10 @@ const POLL_MS = 50;
 /** Of its connection, beside those of the callers. */
 const OWN_CONNECTION = 1_000;
 
-export async function startWatcher(address: string, index: number): Promise<Watcher> {
+export async function startWatcher(address: string, access: MessagingClientOptions, index: number): Promise<Watcher> {
   let [resumed, events, again, outOfOrder] = [0, 0, 0, 0];
   const client = clientOfItsOwn(address, OWN_CONNECTION + index, {
+    ...access,
     onRetry: ({ attempts }) => {
       if (attempts === 1) resumed += 1;
     },

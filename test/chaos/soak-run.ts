@@ -20,6 +20,8 @@ const MOST_GROWTH = 0.05;
 /** Of handles and files a few more or less are chance. */
 const MOST_MORE_HANDLES = 8;
 const DRAIN_MS = 120_000;
+/** Full before memory is judged: by default it would fill for hours, which looks like a leak. */
+const LOCAL_BYTES = 4 * 1_048_576;
 
 const pendingIn = async (sql: pg.Pool): Promise<number> =>
   (await sql.query<{ count: number }>(`select count(*)::integer as count from messages where status = 'pending'`)).rows[0]?.count ?? 0;
@@ -70,7 +72,8 @@ function tell(name: string, trends: readonly Trend[]): void {
 }
 
 async function run(settings: SoakSettings): Promise<readonly string[]> {
-  await using stack = await startDeliveryStack({ seed: seedOf(settings.seed, 'soak'), servers: 1, workers: 1 });
+  const env = { CACHE_LOCAL_BYTES: String(LOCAL_BYTES) };
+  await using stack = await startDeliveryStack({ seed: seedOf(settings.seed, 'soak'), servers: 1, workers: 1, env });
   const { mortals, addresses, sql } = stack;
   const [address = ''] = addresses;
   const load = { address, seed: settings.seed };

@@ -113,6 +113,15 @@ describe('remembered answers', () => {
     expect(kept.length).toBeLessThan(5);
   });
 
+  it('keep nothing of the larger buffer that a cell came in', () => {
+    const answers = createLocalAnswers<string>(100_000);
+    const reply = Buffer.from('V:1 and what else Redis sent');
+    answers.remember('a', { ...answer(1), cell: { bytes: reply.subarray(0, 3), version: 1, expiresAtMs: 0 } });
+    const bytes = answers.find('a')?.cell?.bytes;
+    expect(bytes?.toString()).toBe('V:1');
+    expect(bytes?.buffer.byteLength).toBe(3);
+  });
+
   it('are none when there is no memory for them', () => {
     const answers = createLocalAnswers<string>(0);
     answers.remember('a', answer(1));
