@@ -16,6 +16,8 @@ import { killAllSupervised, supervise } from './supervised-process.ts';
 
 const readyTimeoutMs = 60_000;
 const hardStopTimeoutMs = 3_000;
+/** As docker-compose.yml and any Redis that serves as a cache. */
+const redisMemory = ['--maxmemory', '256mb', '--maxmemory-policy', 'allkeys-lfu'];
 
 /** A reason to end that is told without a stack. */
 class RunError extends Error {
@@ -90,7 +92,7 @@ async function startServers(env: NodeJS.ProcessEnv, opened: AsyncDisposableStack
     void postgres.exited.then((code) => ended.resolve(new RunError(`PostgreSQL ended with code ${code}; see ${logFile}.`)));
   }
   if (!env['REDIS_HOST'] && !stopping.signal.aborted) {
-    const redis = await startRedis({ dataDir: join(dataFolder(), 'redis') });
+    const redis = await startRedis({ dataDir: join(dataFolder(), 'redis'), args: redisMemory });
     if (redis === undefined) console.log('The cache is off: there is no redis-server here, and REDIS_HOST is not set.');
     else {
       opened.use(redis);

@@ -69,7 +69,7 @@ function readiness(dependencies: readonly Dependency[]): Answer {
 }
 
 /** Rejects when `work` has not settled in time; `work` goes on. */
-async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
+export async function within<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   const { promise, reject } = Promise.withResolvers<never>();
   const timer = setTimeout(() => reject(new Error(`no answer within ${timeoutMs} ms`)), timeoutMs);
   try {

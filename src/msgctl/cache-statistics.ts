@@ -50,7 +50,8 @@ export function showCacheStatistics(output: Output, statistics: GetCacheStatisti
     [{ name: 'what' }, ...counted('stored', 'invalidated')],
     total.map(({ entity, sets, invalidations }) => [words(CachedEntity[entity]), String(sets), String(invalidations)]),
   );
-  const limit = statistics.redisMaxBytes === 0n ? 'unlimited' : bytes(statistics.redisMaxBytes);
+  const { redisUsedBytes: used, redisMaxBytes: most, redisEvictionPolicy: policy } = statistics;
+  const memory = `${bytes(used)} of ${most === 0n ? 'unlimited' : bytes(most)}, ${policy || 'policy unknown'}`;
   output.title('Coherence, now or since start');
   output.fields({
     trusted: statistics.trusted ? 'yes' : 'no',
@@ -60,7 +61,7 @@ export function showCacheStatistics(output: Output, statistics: GetCacheStatisti
     'mark failures': String(statistics.markFailures),
     'verified: match, superseded, MISMATCH': [verified?.matches, verified?.superseded, verified?.mismatches].join(', '),
     'epoch flushes': String(statistics.epochFlushes),
-    'Redis memory': `${bytes(statistics.redisUsedBytes)} of ${limit}, ${statistics.redisEvictionPolicy || 'policy unknown'}`,
+    'Redis memory': used === 0n ? 'unknown' : memory,
   });
   for (const warning of warnings) output.line(`\nwarning  ${warning}`);
 }

@@ -74,6 +74,17 @@ describe('health', () => {
     leaving.abort();
     await watching;
   });
+
+  it('names PostgreSQL as what is away while it is silent', async () => {
+    await using postgres = await startOwnPostgres();
+    await using app = await startTestApp({ DATABASE_URL: postgres.url });
+    await expect.poll(() => readyz(app), patiently).toMatchObject({ status: 200 });
+    postgres.pause();
+    const postgresql = { name: 'postgresql', ok: false, required: true, detail: 'does not answer' };
+    expect(await readyz(app)).toMatchObject({ status: 503, body: { status: 'not ready', dependencies: [postgresql, { name: 'redis' }] } });
+    postgres.resume();
+    await expect.poll(() => readyz(app), patiently).toMatchObject({ status: 200 });
+  });
 });
 
 describe('a running server', () => {
