@@ -45,6 +45,7 @@ async function main(): Promise<void> {
       REQUEST_TIMEOUT_MS: '600000',
     },
     DATABASE_URL: postgres.url,
+    AUTH_MODE: 'off',
     ...{ GRPC_HOST: '127.0.0.1', HTTP_HOST: '127.0.0.1', GRPC_PORT: '0', HTTP_PORT: '0', PROCESS_ROLE: 'server' },
     ...{
       PUBLIC_URL: publicUrl,

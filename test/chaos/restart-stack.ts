@@ -49,7 +49,8 @@ export async function startRestartStack({ processes, tls }: RestartSettings): Pr
   const sql = opening.adopt(new pg.Pool({ connectionString: postgres.url, max: 2 }), (pool) => pool.end());
   const opened = opening.move();
   return {
-    address: `127.0.0.1:${port}`,
+    // Certificates name hosts; clients send no address as one.
+    address: `${tls ? 'localhost' : '127.0.0.1'}:${port}`,
     access,
     sql,
     async restart(index, kind) {
