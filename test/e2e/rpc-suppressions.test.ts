@@ -113,11 +113,11 @@ describe('GetSuppression', () => {
     expect(await of(number)).toMatchObject([{ source: Suppression_Source.MANUAL }]);
   });
 
-  it('knows short codes, which write STOP, too', async () => {
-    await say('72345', 'STOP');
-    expect(await of('72345')).toMatchObject([{ address: '72345', source: Suppression_Source.KEYWORD }]);
-    await services.suppressions.deleteSuppression({ address: '72345', fromAddress: us, ...phone });
-    expect(await of('72345')).toEqual([]);
+  it.each(['72345', 'O2'])('knows %s, which writes STOP, too', async (sender) => {
+    await say(sender, 'STOP');
+    expect(await of(sender)).toMatchObject([{ address: sender, source: Suppression_Source.KEYWORD }]);
+    await services.suppressions.deleteSuppression({ address: sender, fromAddress: us, ...phone });
+    expect(await of(sender)).toEqual([]);
   });
 
   it('says that an address is none, not that it may be messaged', async () => {
