@@ -1,16 +1,43 @@
 /** Ends a call from outside its handler: refused, late, or cut off. */
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import { constants, type Http2Session, type ServerHttp2Stream } from 'node:http2';
 import type { ConnectError } from '@connectrpc/connect';
 import { codeToHttpStatus, contentTypeStreamJson, contentTypeStreamProto } from '@connectrpc/connect/protocol-connect';
 import type { Call } from './call.ts';
 import { endOfStreamFrame, errorBody, setGrpcStatus, webTrailerFrame } from './wire-status.ts';
 
+/** Between two looks whether the answers of a connection are written; they are, as soon as what came before them is. */
+const WRITTEN_LOOK_MS = 10;
+/** Whoever has taken nothing for so long does without the answer. */
+const WRITTEN_LOOKS = 100;
+
+/** Streams that have been answered and are to be reset. */
+const answered = new WeakMap<Http2Session, ServerHttp2Stream[]>();
+
+/**
+ * nghttp2 drops what is queued of a stream once that is to be reset, so its answer has to be out before. It mostly is at the first look; over
+ * TLS, or when the peer reads slowly, another write may be under way.
+ */
+function resetWhenWritten(session: Http2Session, looks: number): void {
+  if (!session.destroyed && session.state.outboundQueueSize !== 0 && looks > 0) {
+    setTimeout(resetWhenWritten, WRITTEN_LOOK_MS, session, looks - 1);
+    return;
+  }
+  const streams = answered.get(session) ?? [];
+  answered.delete(session);
+  for (const stream of streams) if (!stream.destroyed) stream.close(constants.NGHTTP2_NO_ERROR);
+}
+
 /** The caller may still be sending a body that nobody will read: tells it to stop, after the answer. */
 export function stopReading(stream: ServerHttp2Stream): void {
-  if (stream.readableEnded || stream.destroyed) return;
-  stream.close(constants.NGHTTP2_NO_ERROR);
+  const { session } = stream;
+  if (stream.readableEnded || stream.destroyed || session === undefined) return;
   // What has arrived already is dropped: with unread data a stream never ends, and its connection neither.
   stream.removeAllListeners('data').resume();
+  const others = answered.get(session);
+  others?.push(stream);
+  if (others !== undefined) return;
+  answered.set(session, [stream]);
+  setImmediate(resetWhenWritten, session, WRITTEN_LOOKS);
 }
 
 /** An answer that consists of nothing but the error. */

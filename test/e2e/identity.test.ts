@@ -182,6 +182,24 @@ describe('a token', () => {
     }
   });
 
+  it('that is refused is told so, however many calls of a connection are refused at once', async () => {
+    await using raw = await connectRaw(world.url, { ca: authority.ca });
+    // One has to be checked each time, the other is known: answers come while others are being written.
+    const tokens = [await issuer.token({ aud: 'nobody' }), await issuer.token({ roles: [] })];
+    const statuses: unknown[] = [];
+    const caller = async (): Promise<void> => {
+      for (let count = 0; count < 25; count += 1) {
+        const authorization = `Bearer ${tokens[(statuses.length + count) % 2]}`;
+        const headers = { 'content-type': 'application/grpc', authorization };
+        const path = '/messaging.v1.MessageService/GetMessage';
+        const { headers: answer, rstCode } = await raw.call({ path, headers, body: frame(Buffer.from('nothing')) });
+        statuses.push(answer['grpc-status'] ?? `reset with ${rstCode} and no answer`);
+      }
+    };
+    await Promise.all(Array.from({ length: 16 }, caller));
+    expect(new Set(statuses)).toEqual(new Set(['16', '7']));
+  });
+
   it('is not in the log, whatever became of it', async () => {
     const { messages } = peer();
     const tokens = [await issuer.token({ sub: 'canary' }), await issuer.token({ sub: 'canary', aud: 'nobody' }), 'not.a.token'];

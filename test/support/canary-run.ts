@@ -98,7 +98,7 @@ export interface CanaryRun extends AsyncDisposable {
   asRedisAdmin<T>(work: (admin: Redis) => Promise<T>): Promise<T>;
 }
 
-/** An answer that is lost is an error like others here, and not the end of the run. */
+/** A fault that is injected may make a call wait; it is an error like others here, and not the end of the run. */
 const DEADLINE_MS = 20_000;
 
 const textOf = (detail: ConnectError['details'][number]): string =>
